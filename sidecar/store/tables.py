@@ -1,0 +1,225 @@
+"""The schema. Times are seconds since the epoch (double precision), JSON is text: the same on both dialects.
+
+`log` is the truth; `outbox` is what is still to be sent; `snapshots` let a replica start without the whole log. The
+rest are projections of the log for people, screens, `why` and training: they can be dropped and made again.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# ------------------------------------------------------------------------------------------------------------ the truth
+
+shards = Table(
+    "shards",
+    metadata,
+    Column("shard", Integer, primary_key=True, autoincrement=False),
+    Column(
+        "head", BigInteger, nullable=False
+    ),  # seq of the newest log row: every writer advances it by compare-and-set
+    Column("projected", BigInteger, nullable=False),  # seq up to which the projections below are made
+)
+
+log = Table(
+    "log",
+    metadata,
+    Column("shard", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("body", Text, nullable=False),  # a JSON array of events (sidecar.domain.Event) of one batch, in order
+    PrimaryKeyConstraint("shard", "seq"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("shard", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),  # of the state's layout
+    Column("at", Double, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("shard", "seq"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("dedup_key", String, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),  # of the log row it came with
+    Column("receiver", String, nullable=False),
+    Column("incident", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("alerts", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String, nullable=False),  # waiting | leased | sent | merged | dead
+    Column("next_at", Double, nullable=False),  # not before; while leased: when the lease ends
+    Column("attempts", Integer, nullable=False),
+    Column("lease", String),  # who holds it
+    Column("settled_at", Double),
+    Column("why", Text),  # the last failure
+    Index(None, "state", "next_at"),
+    Index(None, "incident", "receiver"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("dedup_key", String, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("outcome", String, nullable=False),  # sent | retry | rejected
+    Column("why", Text),
+    Column("ref", String),
+    Column("took", Double, nullable=False),  # seconds
+    PrimaryKeyConstraint("dedup_key", "n"),
+)
+
+messages = Table(  # what each receiver has of each incident, so that it can be edited, threaded and voted on
+    "messages",
+    metadata,
+    Column("incident", String, nullable=False),
+    Column("receiver", String, nullable=False),
+    Column("ref", String, nullable=False),
+    Column("at", Double, nullable=False),
+    PrimaryKeyConstraint("incident", "receiver"),
+    Index(None, "ref"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", String, primary_key=True),  # SHA-256 of the body: the same poison once
+    Column("at", Double, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("times", Integer, nullable=False),
+)
+
+seen_events = Table(  # ids of feedback events from providers, each counted once
+    "seen_events",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("at", Double, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("version", String, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    Column("state", String, nullable=False),  # candidate | champion | retired | refused
+    Column("promoted_at", Double),
+    Column("files", Text, nullable=False),  # JSON: file name -> its text; the folder of models.artifact
+    Column("report", Text, nullable=False),  # JSON
+)
+
+# ------------------------------------------------------------------------------------------------------ the projections
+
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("episode", String, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("fingerprint", String, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("first_seen", Double, nullable=False),
+    Column("last_seen", Double, nullable=False),
+    Column("times", Integer, nullable=False),  # how often Alertmanager sent it
+    Column("alertname", String, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("annotations", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("generator_url", Text, nullable=False),
+    Column("external_url", Text, nullable=False),
+    Column("incident", String),
+    Index(None, "fingerprint", "starts_at"),
+    Index(None, "incident"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("incident", String, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("told_at", Double),  # when people were first told; null: nobody was
+    Column("updated_at", Double, nullable=False),
+    Column("severity", String, nullable=False),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("shard", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("n", Integer, nullable=False),  # place in its log row
+    Column("at", Double, nullable=False),
+    Column("episode", String, nullable=False),
+    Column("incident", String, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("reasons", Text, nullable=False),  # JSON: [[rule, sentence], ...]
+    Column("receivers", Text, nullable=False),
+    Column("until", Double),
+    Column("score", Double),
+    Column("anomaly", Double),
+    Column("model", String, nullable=False),
+    Column("observation", Text, nullable=False),  # JSON: numbers in the order of models.features.FEATURES
+    Column("propensity", Double, nullable=False),
+    Column("marks", Text, nullable=False),
+    PrimaryKeyConstraint("shard", "seq", "n"),
+    Index(None, "episode"),
+    Index(None, "at"),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    Column("episode", String, nullable=False),
+    Column("who", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("source", String, nullable=False),
+    Column("retracted", Boolean, nullable=False),
+    Column("comment", Text, nullable=False),
+    PrimaryKeyConstraint("episode", "who"),
+    Index(None, "at"),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("pattern", String, primary_key=True),  # JSON of the pattern
+    Column("asked_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    Column("state", String, nullable=False),  # asked | active | failed | ended
+    Column("silence_id", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("evidence", Text, nullable=False),  # JSON: episode ids
+)
