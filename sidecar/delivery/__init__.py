@@ -1,0 +1,1 @@
+"""The outbox worker, backoff, the ticker."""

@@ -1,0 +1,1 @@
+"""Alertmanager's API: silenced alerts, resolves we were never sent, our silences."""
