@@ -43,6 +43,15 @@ class Alert(Struct, frozen=True, gc=False):
         return self.ends_at is None
 
 
+class Received(Struct, frozen=True, gc=False):
+    """An alert on its way in, with what its webhook said about all of them."""
+
+    alert: Alert
+    group_key: str = ""
+    external_url: str = ""
+    at: float = 0.0  # when its webhook was read
+
+
 class Pattern(NamedTuple):
     """What repeats: an absent label matches as empty, severity ignores case (it is kept in capitals)."""
 
@@ -162,7 +171,8 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     observation: tuple[float, ...] = ()
     propensity: float = 1.0
     marks: tuple[str, ...] = ()
-    pattern: Pattern | None = None
+    alert: Alert | None = None  # of a HOLD: what is decided again when it is due
+    group_key: str = ""  # of a HOLD
 
 
 class Voted(Struct, frozen=True, gc=False, tag="voted", tag_field="t", omit_defaults=True):
@@ -172,6 +182,9 @@ class Voted(Struct, frozen=True, gc=False, tag="voted", tag_field="t", omit_defa
     who: str
     kind: str  # FeedbackKind
     episode: str
+    incident: str
+    keys: tuple[str, ...]  # models.statistics.Keys of the episode: recorded, since its own record may be swept by now
+    spelled: str = ""  # the severity label, letter by letter: what an exact matcher must say
     source: str = ""  # slack, api, pagerduty, web
     retracted: bool = False
     comment: str = ""

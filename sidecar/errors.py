@@ -6,7 +6,8 @@
     |-- ConfigError            the configuration file is wrong: every problem at once, each with its path and a hint
     |-- PayloadError           a body that can never be parsed as an Alertmanager webhook: answered 400
     |-- StoreError             the database refused, hung or lost the connection: answered 503
-    |   `-- Conflict           another replica appended to the shard's log first: fold its rows and decide again
+    |   |-- Conflict           another replica appended to the shard's log first: fold its rows and decide again
+    |   `-- Refused            the database refused what was in the batch: somewhere in it is a poison
     |-- TooOld                 a vote on an episode that no longer counts
     |-- UnknownEpisode         a vote or a question about an episode that was never seen
     `-- AuthError              a signature, secret or replay window that does not hold: answered 401
@@ -39,6 +40,10 @@ class StoreError(SidecarError):
 
 class Conflict(StoreError):
     """Another replica appended to the shard's log first."""
+
+
+class Refused(StoreError):
+    """The batch itself cannot be decided or stored, however often it is tried."""
 
 
 class TooOld(SidecarError):

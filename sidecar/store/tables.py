@@ -169,7 +169,6 @@ incidents = Table(
     Column("opened_at", Double, nullable=False),
     Column("told_at", Double),  # when people were first told; null: nobody was
     Column("updated_at", Double, nullable=False),
-    Column("severity", String, nullable=False),
 )
 
 decisions = Table(

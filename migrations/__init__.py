@@ -1,0 +1,1 @@
+"""The schema's history (alembic): every released schema can be reached, up and down."""

@@ -1,0 +1,72 @@
+"""What people said about the past of a key: last label, recency-weighted share, and how much evidence there is.
+
+A label is 1.0 for a false positive, 0.0 for real, between for soft. The newest labels are kept, with their times, so
+that a change or a retraction takes away exactly what the earlier label had added.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import NamedTuple
+
+KEPT = 16  # labels remembered one by one; beyond, a retraction takes the oldest remembered weight
+UNKNOWN = -1.0
+
+
+class Ballot(NamedTuple):
+    at: float  # of the newest event
+    false: float  # decayed to `at`
+    real: float
+    labels: int  # how many episodes carry one
+    recent: tuple[tuple[float, float], ...]  # (when, label), oldest first, at most KEPT
+    last: float
+
+
+def cast(
+    ballot: Ballot | None, at: float, label: float | None, was: float | None, per_life: float
+) -> Ballot | None:
+    """The ballot after an episode's label went from `was` to `label` (None: it carries none); None when none is left.
+
+    `per_life` is -1 over the mean life in seconds.
+    """
+    if ballot is None:
+        ballot = Ballot(at, 0.0, 0.0, 0, (), UNKNOWN)
+    at = max(at, ballot.at)
+    keep = exp((at - ballot.at) * per_life)
+    false, real, labels, recent = ballot.false * keep, ballot.real * keep, ballot.labels, ballot.recent
+    if was is not None and labels > 0:
+        gone, recent = _take(recent, at, was)
+        weight = exp((at - gone) * per_life)
+        false, real, labels = max(0.0, false - was * weight), max(0.0, real - (1.0 - was) * weight), labels - 1
+    if label is not None:
+        recent = (*recent, (at, label))[-KEPT:]
+        false, real, labels = false + label, real + 1.0 - label, labels + 1
+    if labels == 0:
+        return None
+    if labels == len(recent):  # all are remembered: no rounding is carried along
+        weights = [(exp((at - when) * per_life), each) for when, each in recent]
+        false = sum(weight * each for weight, each in weights)
+        real = sum(weight * (1.0 - each) for weight, each in weights)
+    return Ballot(at, false, real, labels, recent, recent[-1][1] if recent else ballot.last)
+
+
+def _take(
+    recent: tuple[tuple[float, float], ...], at: float, was: float
+) -> tuple[float, tuple[tuple[float, float], ...]]:
+    """When the newest label equal to `was` was given, and the rest; of a forgotten one: the oldest time remembered."""
+    for n in range(len(recent) - 1, -1, -1):
+        if recent[n][1] == was:
+            return recent[n][0], recent[:n] + recent[n + 1 :]
+    return (recent[0][0] if recent else at), recent
+
+
+def view(ballot: Ballot | None, now: float, per_life: float) -> tuple[float, float, float]:
+    """(last label, recency-weighted share of false, weight of evidence), -1 for unknown labels and shares."""
+    if ballot is None:
+        return (UNKNOWN, UNKNOWN, 0.0)
+    at, false, real, _, _, last = ballot
+    evidence = false + real
+    if evidence <= 0.0:
+        return (last, UNKNOWN, 0.0)
+    past = now - at
+    return (last, false / evidence, evidence * exp(past * per_life) if past > 0.0 else evidence)

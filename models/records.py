@@ -1,0 +1,160 @@
+"""The flat tuples of which the pattern statistics are made, and how an event changes them.
+
+A decayed counter forgets by mean life: an event's weight falls to 1/e after that time, so that under a steady rate the
+counter shows the number of events in a window of that length. Counters of one record share its time, and an event costs
+one `exp` for each mean life. Time never runs backwards: an event older than the record counts as if it came now.
+"""
+
+from __future__ import annotations
+
+from math import exp, log, log1p
+
+MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86400.0, 604800.0
+QUICK = 5 * MINUTE  # an episode that clears within this resolved itself
+
+_PER_15M, _PER_HOUR, _PER_WEEK, _PER_MONTH = -1 / (15 * MINUTE), -1 / HOUR, -1 / WEEK, -1 / (30 * DAY)
+
+# Upper edges, seconds, of the histogram of durations; what lasted longer is in one more bucket at the end.
+EDGES = (30.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0)
+ENOUGH = 5.0  # weight of ended episodes below which a histogram says nothing
+
+# (last event, last start, starts in 1 h, starts in 7 d, ended episodes, their log durations, those that cleared quickly)
+Series = tuple[float, float, float, float, float, float, float]
+# (last event, starts in 15 min, in 1 h, in 7 d, distinct names in 15 min, in 1 h, surprise in 15 min, active, criticals)
+Host = tuple[float, float, float, float, float, float, float, int, int]
+# (last event, first event, starts in 1 h, starts in 7 d, active)
+Whole = tuple[float, float, float, float, int]
+Bins = tuple[float, ...]  # (last event, weight of each bucket of EDGES, weight beyond)
+
+
+def count_start(record: Series | None, at: float) -> Series:
+    """One more start."""
+    if record is None:
+        return (at, at, 1.0, 1.0, 0.0, 0.0, 0.0)
+    last, _, hour, week, ended, logs, quick = record
+    past = at - last
+    if past <= 0.0:
+        return (last, last, hour + 1.0, week + 1.0, ended, logs, quick)
+    keep = exp(past * _PER_WEEK)
+    return (at, at, hour * exp(past * _PER_HOUR) + 1.0, week * keep + 1.0, ended * keep, logs * keep, quick * keep)
+
+
+def count_end(record: Series | None, at: float, duration: float) -> Series:
+    """One more end, of an episode that lasted `duration` seconds."""
+    quickly = 1.0 if duration <= QUICK else 0.0
+    if record is None:
+        return (at, at - duration, 0.0, 0.0, 1.0, log1p(duration), quickly)
+    last, began, hour, week, ended, logs, quick = record
+    past = max(0.0, at - last)
+    keep = exp(past * _PER_WEEK)
+    return (
+        last + past,
+        began,
+        hour * exp(past * _PER_HOUR),
+        week * keep,
+        ended * keep + 1.0,
+        logs * keep + log1p(duration),
+        quick * keep + quickly,
+    )
+
+
+def starts(record: Series | None, now: float) -> tuple[float, float]:
+    """(starts in 1 h, starts in 7 d), as of `now`."""
+    if record is None:
+        return (0.0, 0.0)
+    past = now - record[0]
+    if past <= 0.0:
+        return (record[2], record[3])
+    return (record[2] * exp(past * _PER_HOUR), record[3] * exp(past * _PER_WEEK))
+
+
+def surprise(name: Series | None, whole: Whole | None, at: float) -> float:
+    """How rare a name is among all starts of the last weeks: log(all / its own), 0 when it is all there is."""
+    if whole is None:
+        return 0.0
+    all_starts = whole[3] * exp(min(0.0, (at - whole[0]) * _PER_WEEK))
+    own = 0.0 if name is None else name[3] * exp(min(0.0, (at - name[0]) * _PER_WEEK))
+    return log((all_starts + 1.0) / (own + 1.0)) if all_starts > own else 0.0
+
+
+def count_on_host(record: Host | None, at: float, before: float | None, rare: float, critical: bool) -> Host:
+    """One more start on an instance, of a name that started there `before` (None: never), as surprising as `rare`.
+
+    The number of distinct names is the sum over names of exp(-age of its last start / mean life). A start makes its own
+    term 1, so the sum grows by what that term had lost: constant time, nothing to enumerate.
+    """
+    if record is None:
+        return (at, 1.0, 1.0, 1.0, 1.0, 1.0, rare, 1, int(critical))
+    last, quarter, hour, week, names_15m, names_1h, odd, active, criticals = record
+    past = at - last
+    if past < 0.0:
+        past, at = 0.0, last
+    keep_15m, keep_hour = exp(past * _PER_15M), exp(past * _PER_HOUR)
+    new_15m = new_hour = 1.0
+    if before is not None and before <= at:
+        new_15m -= exp((at - before) * _PER_15M)
+        new_hour -= exp((at - before) * _PER_HOUR)
+    return (
+        at,
+        quarter * keep_15m + 1.0,
+        hour * keep_hour + 1.0,
+        week * exp(past * _PER_WEEK) + 1.0,
+        names_15m * keep_15m + new_15m,
+        names_1h * keep_hour + new_hour,
+        odd * keep_15m + rare * new_15m,
+        active + 1,
+        criticals + critical,
+    )
+
+
+def view_host(record: Host, now: float) -> tuple[float, float, float, float, float, float]:
+    """(starts in 15 min, in 1 h, in 7 d, distinct names in 15 min, in 1 h, surprise in 15 min), as of `now`."""
+    last, quarter, hour, week, names_15m, names_1h, odd, _, _ = record
+    past = now - last
+    if past <= 0.0:
+        return (quarter, hour, week, names_15m, names_1h, odd)
+    keep_15m, keep_hour = exp(past * _PER_15M), exp(past * _PER_HOUR)
+    return (
+        quarter * keep_15m,
+        hour * keep_hour,
+        week * exp(past * _PER_WEEK),
+        names_15m * keep_15m,
+        names_1h * keep_hour,
+        odd * keep_15m,
+    )
+
+
+def count_in_whole(record: Whole | None, at: float) -> Whole:
+    """One more start anywhere."""
+    if record is None:
+        return (at, at, 1.0, 1.0, 1)
+    last, first, hour, week, active = record
+    past = at - last
+    if past <= 0.0:
+        return (last, first, hour + 1.0, week + 1.0, active + 1)
+    return (at, first, hour * exp(past * _PER_HOUR) + 1.0, week * exp(past * _PER_WEEK) + 1.0, active + 1)
+
+
+def count_duration(record: Bins | None, at: float, duration: float, weight: float) -> Bins:
+    """One more ended episode, in the histogram of how long false positives last."""
+    bucket = next((n for n, edge in enumerate(EDGES) if duration <= edge), len(EDGES))
+    if record is None:
+        record = (at, *(0.0 for _ in EDGES), 0.0)
+    past = max(0.0, at - record[0])
+    keep = exp(past * _PER_MONTH)
+    bins = [value * keep for value in record[1:]]
+    bins[bucket] += weight
+    return (record[0] + past, *bins)
+
+
+def quantile(record: Bins | None, q: float) -> float | None:
+    """Seconds within which a share `q` of them cleared; None with too few, or when it is over an hour."""
+    if record is None or sum(record[1:]) < ENOUGH:
+        return None
+    wanted = q * sum(record[1:])
+    seen = below = 0.0
+    for edge, weight in zip(EDGES, record[1:], strict=False):
+        if seen + weight >= wanted and weight > 0.0:
+            return below + (edge - below) * max(0.0, wanted - seen) / weight
+        seen, below = seen + weight, edge
+    return None

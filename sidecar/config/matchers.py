@@ -1,0 +1,124 @@
+"""Alertmanager's matchers: `severity="CRITICAL"`, `alertname =~ "KEDA.*"`, with an absent label matching as empty.
+
+Alertmanager's regular expressions are Go's RE2, anchored at both ends. What RE2 refuses is refused here too, so that a
+matcher means the same in both places.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from msgspec import Struct
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+from sidecar.config.problems import Wrong
+
+_MATCHER = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_BETWEEN = re.compile(r'((?:[^",]|"(?:[^"\\]|\\.)*")*)(?:,|$)', re.DOTALL)
+_ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
+_EXAMPLE = 'write a label, one of = != =~ !~, and a value: severity="CRITICAL"'
+
+# What Python's re takes and RE2 does not, or what means something else there; outside of character classes.
+_FOREIGN = (
+    (re.compile(r"\(\?<?[=!]"), "look-ahead and look-behind", "use a second matcher with !~ or !="),
+    (re.compile(r"\\[1-9]|\(\?P="), "back-references", "spell the repetition out"),
+    (re.compile(r"\(\?\("), "conditions", "use alternatives: (a|b)"),
+    (re.compile(r"\(\?>|[*+?}]\+"), "possessive and atomic groups", "drop the second +: RE2 never backtracks"),
+    (re.compile(r"\(\?#"), "comments", "put the comment in YAML"),
+    (re.compile(r"\\[ZzA]"), "\\A, \\z and \\Z here", "leave them out: the expression is anchored at both ends"),
+)
+_ESCAPED_SIGN = re.compile(r"\\[^A-Za-z0-9]")
+_CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
+_REPEAT = re.compile(r"\{[\d,]+\}")
+_MOST_REPEATS = 1000  # https://github.com/google/re2/wiki/Syntax
+
+
+def compile_re2(pattern: str) -> re.Pattern[str]:
+    """An expression that RE2 would take too; use it with fullmatch. Raises Wrong with a hint."""
+    if "[:" in pattern:
+        raise Wrong("classes like [[:alpha:]] are not read here", "write the range: [A-Za-z]")
+    bare = _CLASS.sub("[x]", _ESCAPED_SIGN.sub("~", pattern))
+    if any(int(count) > _MOST_REPEATS for count in re.findall(r"\d+", " ".join(_REPEAT.findall(bare)))):
+        raise Wrong(f"RE2 repeats at most {_MOST_REPEATS} times", "use * or +")
+    for found, what, hint in _FOREIGN:
+        if found.search(bare):
+            raise Wrong(f"Alertmanager's regular expressions (RE2) have no {what}", hint)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return re.compile(pattern, re.ASCII)
+    except (re.error, ValueError, FutureWarning, DeprecationWarning, OverflowError, RecursionError) as fault:
+        raise Wrong(f"not a regular expression: {fault}", "escape special characters with a backslash") from None
+
+
+class Matcher(Struct, frozen=True):
+    """One condition on one label."""
+
+    name: str
+    op: str  # = != =~ !~
+    value: str
+    regex: re.Pattern[str] | None = None
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Does it hold? An absent label is the empty string."""
+        value = labels.get(self.name, "")
+        if self.regex is not None:
+            return (self.regex.fullmatch(value) is not None) == (self.op == "=~")
+        return (value == self.value) == (self.op == "=")
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.name}{self.op}"{escaped}"'
+
+
+def _unquoted(value: str, text: str) -> str:
+    if not value.startswith('"'):
+        if '"' in value:
+            raise Wrong(f"{text!r}: the quotes do not match", _EXAMPLE)
+        return value
+    quoted = _QUOTED.fullmatch(value)
+    if not quoted:
+        raise Wrong(f"{text!r}: the quotes do not match", _EXAMPLE)
+    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), quoted[1], flags=re.DOTALL)
+
+
+def parse_matcher(text: Any) -> Matcher:
+    """Read one matcher. Raises Wrong with a hint."""
+    if isinstance(text, Matcher):
+        return text
+    found = _MATCHER.fullmatch(text) if isinstance(text, str) else None
+    if not found:
+        raise Wrong(f"{text!r} is not a matcher", _EXAMPLE)
+    name, op, value = found[1], found[2], _unquoted(found[3], text)
+    return Matcher(name, op, value, compile_re2(value) if op in ("=~", "!~") else None)
+
+
+def split_matchers(value: Any) -> Any:
+    """Alertmanager lets one string hold several matchers, `{a="b", c=~"d"}`: one item each."""
+    if not isinstance(value, list):
+        return value
+    single: list[Any] = []
+    for item in value:
+        if not isinstance(item, str):
+            single.append(item)
+            continue
+        body = item.strip()
+        body = body[1:-1] if body.startswith("{") and body.endswith("}") else item
+        parts = [part for part in _BETWEEN.findall(body) if part.strip()]
+        single += parts if len(parts) > 1 and all(_MATCHER.fullmatch(part) for part in parts) else [body]
+    return single
+
+
+MatcherText = Annotated[
+    Matcher,
+    BeforeValidator(parse_matcher),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "description": 'an Alertmanager matcher, e.g. alertname =~ "KEDA.*"'}),
+]
+
+Matchers = Annotated[tuple[MatcherText, ...], BeforeValidator(split_matchers)]
+"""A list of Alertmanager's matchers."""

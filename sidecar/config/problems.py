@@ -1,0 +1,138 @@
+"""What is wrong with a file, in words: each problem is (path in the file, what is wrong, what to write instead)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+Problem = tuple[str, str, str]
+Where = tuple[str | int, ...]
+
+# Keys that people bring along from Alertmanager's own file, and where their meaning lives here.
+_MOVED = {
+    "route": "Alertmanager keeps its routing tree; here `domains` and `time_based_routing` say who is told",
+    "templates": "messages are rendered from the incident; Alertmanager's templates stay with Alertmanager",
+    "time_intervals": "write them as windows of `time_based_routing`",
+    "mute_time_intervals": "write them as `time_based_routing.maintenance_windows`",
+    "webhook_url": "see the keys of this channel in the configuration reference",
+}
+
+
+class Wrong(ValueError):
+    """A value that cannot stand, with what to write instead."""
+
+    def __init__(self, wrong: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(wrong)
+
+
+def path_of(where: Where) -> str:
+    """("receivers", 2, "slack_configs") as `receivers[2].slack_configs`."""
+    path = ""
+    for step in where:
+        path += f"[{step}]" if isinstance(step, int) else (f".{step}" if path else step)
+    return path or "(the file)"
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """The nearest known word as a question, else the list of them."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return "known: " + ", ".join(sorted(known)) if known else ""
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models a field can hold directly (through Annotated and optional, not through lists)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) is Annotated:
+        yield from models_in(get_args(annotation)[0])
+    elif get_origin(annotation) in (Union, UnionType):
+        for part in get_args(annotation):
+            yield from models_in(part)
+
+
+def inside(annotation: Any, step: str | int) -> Any:
+    """The annotation one step into a value: a model's field, a list's element, a dict's value; None when unknown."""
+    for model in models_in(annotation):
+        return field_type(model, str(step))
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return inside(parts[0], step)
+    if origin in (Union, UnionType):
+        return next((found for part in parts if (found := inside(part, step)) is not None), None)
+    if origin in (list, tuple) and parts and isinstance(step, int):
+        return parts[0]
+    if origin is dict and isinstance(step, str):
+        return parts[1]
+    return None
+
+
+def field_type(model: type[BaseModel], key: str) -> Any:
+    """The annotation of a key as written in the file (its alias), else that of the model's free keys, else None."""
+    for name, field in model.model_fields.items():
+        if key in (field.alias, name):
+            return field.annotation
+    extra = getattr(model, "FREE_KEYS", None)
+    return extra
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys of a section as written in the file."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
+    """pydantic's errors in our words, each with its path in the file `raw` was read from."""
+    return [_explained(detail, model, raw) for detail in error.errors(include_url=False)]
+
+
+def _explained(detail: ErrorDetails, model: type[BaseModel], raw: Any) -> Problem:
+    where = _in_file(detail["loc"], raw, keep_last=detail["type"] == "missing")
+    path, kind, context = path_of(where), detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return path, "unknown key", _unknown(str(where[-1]), _section(model, where[:-1]))
+    if kind == "missing":
+        return path, "is required", "add it"
+    if kind == "literal_error":
+        return path, f"must be one of {context['expected']}", ""
+    if kind == "value_error":
+        fault = context["error"]
+        return path, str(fault), getattr(fault, "hint", "")
+    if kind == "model_type" or kind == "model_attributes_type":
+        return path, "must be a mapping of keys to values", ""
+    message = detail["msg"]
+    return path, message[0].lower() + message[1:], ""
+
+
+def _in_file(loc: Where, raw: Any, *, keep_last: bool) -> Where:
+    """pydantic's location without the steps that are no part of the file (names of a union's branches, "[key]")."""
+    where: list[str | int] = []
+    for place, step in enumerate(loc):
+        known = (isinstance(raw, dict) and step in raw) or (
+            isinstance(raw, list) and isinstance(step, int) and step < len(raw)
+        )
+        if known:
+            raw = raw[step]
+        if known or (keep_last and place == len(loc) - 1):
+            where.append(step)
+    return tuple(where)
+
+
+def _section(model: type[BaseModel], where: Where) -> type[BaseModel] | None:
+    annotation: Any = model
+    for step in where:
+        annotation = inside(annotation, step)
+    return next(models_in(annotation), None)
+
+
+def _unknown(key: str, section: type[BaseModel] | None) -> str:
+    if key in _MOVED and (section is None or not difflib.get_close_matches(key, keys_of(section), cutoff=0.8)):
+        return _MOVED[key]
+    return did_you_mean(key, keys_of(section)) if section else ""

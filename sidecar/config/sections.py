@@ -1,0 +1,286 @@
+"""The sections that say how the sidecar runs: server, store, Alertmanagers, guard, folding, delivery, Slack, training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import Formatter
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+
+from sidecar.config.durations import Duration, Size
+from sidecar.config.fields import CronText, HttpUrl, LabelName, Secret, Section, SeverityName, StoreUrl, ZoneName
+from sidecar.config.matchers import Matchers
+from sidecar.config.problems import Wrong
+from sidecar.domain import FeedbackKind
+
+
+def _listen(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise Wrong(f"{text!r} is not host:port", 'write e.g. "127.0.0.1:9095", or ":9095" for every interface')
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise Wrong(f"{text!r}: an IPv6 address is written in brackets", f'write "[{host}]:{port}"')
+    return text
+
+
+class Server(Section):
+    """Where the sidecar listens, and what it takes."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:9095"
+    """host:port; ":9095" listens on every interface."""
+    body_limit: Size = 32 * 1024 * 1024
+    """The largest webhook that is read. Alertmanager sends all alerts of a group at once: 5,000 are 3.5 MB."""
+    body_timeout: Duration = 30.0
+    """How long one body may take to arrive."""
+    keepalive: Duration = 15.0
+    """How long an idle connection stays open."""
+    max_connections: int = Field(default=1000, ge=1)
+    """Connections at once; more wait."""
+    webhook_secret: Secret | None = None
+    """What Alertmanager must send, as Bearer token or as Basic password."""
+    api_secret: Secret | None = None
+    """What callers of POST /api/v2/feedback must send, as Bearer token or as Basic password."""
+    external_url: str = ""
+    """How people reach the sidecar; goes into links."""
+
+    @property
+    def host(self) -> str:
+        return self.listen.rpartition(":")[0].strip("[]") or "0.0.0.0"  # noqa: S104 - what an empty host means
+
+    @property
+    def port(self) -> int:
+        return int(self.listen.rpartition(":")[2])
+
+
+def _store_url(url: str) -> str:
+    scheme = url.partition(":")[0]
+    if scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
+        raise Wrong(
+            f"{scheme!r} is no store", 'write "sqlite:///sidecar.db" or "postgresql://user:${PASSWORD}@host/database"'
+        )
+    return url
+
+
+class Store(Section):
+    """The database."""
+
+    url: Annotated[StoreUrl, AfterValidator(_store_url)] = Field(default="sqlite:///sidecar.db", repr=False)
+    """sqlite:///file for one process, postgresql://user:password@host/database for replicas."""
+    snapshot_every: int = Field(default=2000, ge=1)
+    """Log rows between two snapshots of the folded state."""
+    replica: str | None = None
+    """This replica's name; by default host name and process id."""
+
+
+class BasicAuth(Section):
+    """A user name and password."""
+
+    username: str
+    password: Secret
+
+
+class AlertmanagerPeer(Section):
+    """One Alertmanager whose API is used, for silences and for what they hide."""
+
+    url: HttpUrl
+    """Its base URL, without /api."""
+    basic_auth: BasicAuth | None = None
+    bearer_token: Secret | None = None
+    timeout: Duration = 10.0
+
+
+class NeverSuppress(Section):
+    """Alerts that always reach people; one severity or one matcher that applies is enough."""
+
+    severities: tuple[SeverityName, ...] = ("CRITICAL",)
+    matchers: Matchers = ()
+
+
+class Guard(Section):
+    """What no rule and no model may argue with."""
+
+    never_suppress: NeverSuppress = NeverSuppress()
+
+    def covers(self, severity: str, labels: Mapping[str, str]) -> bool:
+        """Must an alert of this severity and these labels always reach people?"""
+        never = self.never_suppress
+        return severity in never.severities or any(matcher.matches(labels) for matcher in never.matchers)
+
+
+class Folding(Section):
+    """Which alerts join an open incident instead of interrupting again."""
+
+    labels: tuple[LabelName, ...] = ("instance",)
+    """Alerts with the same value of one of these labels are one incident."""
+    group: bool = True
+    """Alerts of one Alertmanager group are one incident."""
+    for_: Duration = Field(default=3600.0, alias="for")
+    """After an incident's first message, the next alert interrupts again when this has passed."""
+
+
+_HELD = {"CRITICAL": 0.0, "WARNING": 300.0, "INFO": 600.0}
+
+
+class Holding(Section):
+    """How long an alert that is probably noise may wait for clearing by itself."""
+
+    max: Annotated[dict[SeverityName, Duration], BeforeValidator(lambda given: _over(_HELD, given))] = Field(
+        default=_HELD
+    )
+    """By severity; one that is not listed is never held."""
+    min_score: float = Field(default=0.5, ge=0, le=1)
+    """Alerts with a lower probability of being false are never held."""
+
+
+def _over(defaults: Mapping[str, Any], given: Any) -> Any:
+    """What is given, over the defaults of the keys that are not."""
+    return {**defaults, **{str(key).upper(): value for key, value in given.items()}} if isinstance(given, dict) else given
+
+
+class Silences(Section):
+    """Silences the sidecar writes; `feedback_loop.automation.auto_silence_patterns` says whether it does."""
+
+    budget: int = Field(default=50, ge=0)
+    """How many of them may be active at once."""
+    created_by: str = Field(default="alertmanager-sidecar", min_length=1)
+    """The author they carry in Alertmanager."""
+
+
+def plain_emoji(reaction: str) -> str:
+    """An emoji's name without colons and skin tone: "+1::skin-tone-3" is "+1"."""
+    return reaction.strip(":").partition("::")[0]
+
+
+EmojiName = Annotated[str, AfterValidator(plain_emoji)]
+
+
+class Emoji(Section):
+    """Which reaction to a message means what."""
+
+    useful: tuple[EmojiName, ...] = ("+1", "white_check_mark")
+    false_positive: tuple[EmojiName, ...] = ("-1", "no_bell", "mute")
+    not_actionable: tuple[EmojiName, ...] = ()
+    ack: tuple[EmojiName, ...] = ("eyes",)
+    resolved: tuple[EmojiName, ...] = ()
+
+
+# Slack sends the first of each pair for either: https://github.com/iamcal/emoji-data (short_name and short_names)
+_SYNONYMS = {"thumbsup": "+1", "thumbsdown": "-1"}
+
+
+class Slack(Section):
+    """What comes back from Slack; where messages go is in `receivers`."""
+
+    signing_secret: Secret | None = None
+    """Of the Slack app whose events arrive here; without it, no event is accepted."""
+    emoji: Emoji = Emoji()
+
+    @field_validator("emoji")
+    @classmethod
+    def _one_meaning(cls, emoji: Emoji) -> Emoji:
+        names = [_SYNONYMS.get(name, name) for kind in FeedbackKind for name in getattr(emoji, kind.value)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise Wrong(f"{', '.join(twice)} would mean two things", "list every emoji once")
+        return emoji
+
+    def kind_of(self, reaction: str) -> FeedbackKind | None:
+        """What a reaction says, whatever its skin tone; None when it says nothing."""
+        name = plain_emoji(reaction)
+        wanted = _SYNONYMS.get(name, name)
+        for kind in FeedbackKind:
+            if wanted in (_SYNONYMS.get(emoji, emoji) for emoji in getattr(self.emoji, kind.value)):
+                return kind
+        return None
+
+
+class Training(Section):
+    """The nightly job that learns from votes."""
+
+    nightly: bool = True
+    """Does `sidecar serve` run it itself? Turn it off where a CronJob does."""
+    schedule: CronText = "0 0 * * *"
+    """When; by default `feedback_loop.processing.schedule`."""
+    timezone: ZoneName = "UTC"
+    signing_key: Secret | None = None
+    """Signs promoted models; without it they are only checked for damage."""
+    miss_budget: float = Field(default=0.05, gt=0, lt=1)
+    """The share of real alerts a model may hide at most to be promoted."""
+    min_votes: int = Field(default=50, ge=1)
+    """Fewer votes than this, and nothing is trained."""
+    time_limit: Duration = 1800.0
+    """A run that takes longer is ended."""
+
+
+class DeliverySettings(Section):
+    """How messages leave."""
+
+    lease: Duration = 60.0
+    """How long a worker has for one message before another may take it."""
+    give_up_after: Duration = 86_400.0
+    """A message that still fails after this goes to the dead letters."""
+    max_backoff: Duration = 600.0
+    """The longest wait between two attempts."""
+    rates: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Messages per second and destination, by channel: slack, pagerduty, ..."""
+    concurrency: int = Field(default=1, ge=1)
+    """Messages to one destination at once."""
+
+
+def _template(text: str) -> str:
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(text) if name is not None]
+    except ValueError as fault:
+        raise Wrong(f"not a template: {fault}", "write labels in braces: {alertname}") from None
+    for name in names:
+        if not name.isidentifier():
+            raise Wrong(f"{{{name}}} is not a label", "write labels in braces: {alertname}")
+    return text
+
+
+Template = Annotated[str, AfterValidator(_template)]
+
+
+class Links(Section):
+    """Links of a message; {label} stands for the label's value. A link whose label is absent is left out."""
+
+    alertmanager: str = ""
+    runbook: Template = ""
+    """e.g. https://docs.example.org/runbooks/{alertname}"""
+    dashboard: Template = ""
+    """e.g. https://grafana.example.org/d/{domain}"""
+
+    def of(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """(text, URL) of each link for these labels, their values percent-encoded."""
+        safe = {name: quote(value, safe="") for name, value in labels.items()}
+        found: list[tuple[str, str]] = []
+        templates = (
+            ("View in Alertmanager", self.alertmanager),
+            ("Runbook", self.runbook),
+            ("Dashboard", self.dashboard),
+        )
+        for text, template in templates:
+            names = [name for _, name, _, _ in Formatter().parse(template) if name]
+            if template and all(safe.get(name) for name in names):
+                found.append((text, template.format_map(safe)))
+        return tuple(found)
+
+
+class Global(Section):
+    """Alertmanager's `global:` keys that fill in what a receiver leaves out."""
+
+    smtp_from: str | None = None
+    smtp_smarthost: str | None = None
+    smtp_hello: str | None = None
+    smtp_auth_username: str | None = None
+    smtp_auth_password: Secret | None = None
+    smtp_require_tls: bool | None = None
+    slack_api_url: Secret | None = None
+    pagerduty_url: HttpUrl | None = None
+    resolve_timeout: Duration | None = None
+    http_config: dict[str, Any] | None = None
+
+
+Mode = Literal["shadow", "ladder", "auto"]

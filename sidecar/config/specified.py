@@ -1,0 +1,356 @@
+"""The specification's sections, under its own keys and with its own values as defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from sidecar.config.durations import Duration
+from sidecar.config.fields import CronText, LabelName, Regex, ScheduleText, Secret, Section, SeverityName, ZoneName
+from sidecar.config.matchers import Matchers, MatcherText
+from sidecar.config.sections import Template
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Group(Section):
+    """How Alertmanager groups one domain's alerts (2.1)."""
+
+    group_by: tuple[LabelName | Literal["..."], ...] = ("alertname", "cluster", "service")
+    group_wait: Duration = 30.0
+    group_interval: Duration = 300.0
+    repeat_interval: Duration = 14_400.0
+    """After this, an alert that still fires is a reminder."""
+
+
+def _group(names: str, wait: int, interval: int, repeat: int) -> dict[str, Any]:
+    return {
+        "group_by": names.split(),
+        "group_wait": float(wait),
+        "group_interval": float(interval),
+        "repeat_interval": float(repeat),
+    }
+
+
+GROUPING: dict[str, dict[str, Any]] = {
+    "artemis_domain": _group("alertname cluster namespace service severity", 30, 300, 14_400),
+    "sophia_domain": _group("alertname cluster namespace ai_model severity", 45, 600, 21_600),
+    "infrastructure": _group("alertname cluster node severity", 10, 180, 7_200),
+    "keda_scaling": _group("alertname scaledobject namespace", 60, 300, 1_800),
+}
+DOMAINS: dict[str, dict[str, Any]] = {
+    "artemis": {"matchers": ['domain="artemis"']},
+    "sophia": {"matchers": ['domain="sophia"']},
+    "keda": {"matchers": ['alertname=~"KEDA.*"']},
+    "infrastructure": {"any_of": [['alertname=~"Node.*|Disk.*|Memory.*"'], ['domain="infrastructure"']]},
+}
+SEVERITIES: dict[str, dict[str, Any]] = {
+    "CRITICAL": {
+        "description": "Service-impacting issue requiring immediate attention",
+        "sla": "5m",
+        "escalation": "immediate",
+    },
+    "WARNING": {
+        "description": "Degraded performance or approaching threshold",
+        "sla": "30m",
+        "escalation": "business_hours",
+    },
+    "INFO": {"description": "Informational alerts for tracking", "sla": "4h", "escalation": "none"},
+}
+INHIBIT_RULES: list[dict[str, Any]] = [
+    {
+        "source_matchers": [f'alertname="{source}"'],
+        "target_matchers": [target],
+        "equal": equal.split(),
+    }
+    for source, target, equal in (
+        ("CircuitBreakerOpen", 'alertname=~".*HighLatency|.*Timeout"', "cluster namespace service"),
+        ("NodeDown", 'alertname=~"Pod.*|Container.*"', "node"),
+        ("MaintenanceWindow", 'alertname=~"KEDA.*|.*Scaling.*"', "namespace"),
+        ("AIModelLoading", 'alertname="AIInferenceLatencyHigh"', "namespace model_name"),
+        ("DatabaseMigrationInProgress", 'alertname=~".*Query.*|.*Connection.*"', "database namespace"),
+    )
+]
+
+
+def over_groups(given: Any) -> Any:
+    """Given groups over the specification's, key by key."""
+    if not isinstance(given, dict):
+        return given
+    merged: dict[Any, Any] = dict(GROUPING)
+    for name, group in given.items():
+        merged[name] = {**GROUPING.get(name, {}), **group} if isinstance(group, dict) else group
+    return merged
+
+
+def over_domains(given: Any) -> Any:
+    """Given domains first and in their order, then the specification's that were not given.
+
+    A domain without matchers has the specification's for that name, else `domain="<name>"`.
+    """
+    if not isinstance(given, dict):
+        return given
+    merged: dict[Any, Any] = {}
+    for name, domain in given.items():
+        body = {} if domain is None else domain
+        bare = isinstance(body, dict) and "matchers" not in body and "any_of" not in body
+        merged[name] = {**DOMAINS.get(name, {"matchers": [f'domain="{name}"']}), **body} if bare else body
+    return merged | {name: domain for name, domain in DOMAINS.items() if name not in merged}
+
+
+class Domain(Section):
+    """Which alerts belong to a domain, and who its roles are."""
+
+    matchers: Matchers = ()
+    """All of them have to match."""
+    any_of: tuple[Matchers, ...] = ()
+    """Beside `matchers`, all matchers of one of these lists have to match."""
+    roles: dict[str, str] = {}
+    """The receiver of each role that `time_based_routing` names; a role that is not listed is the receiver of that name."""
+
+
+class SeverityDefinition(Section):
+    """What a severity means (2.2)."""
+
+    description: str = ""
+    sla: Duration | None = None
+    escalation: str = "none"
+    examples: tuple[str, ...] = ()
+
+
+class ExactMatch(Section):
+    enabled: bool = True
+    fields: tuple[LabelName, ...] = ("alertname", "namespace", "service", "pod")
+
+
+class FuzzyMatch(Section):
+    enabled: bool = True
+    similarity_threshold: Share = 0.85
+    fields: tuple[LabelName, ...] = ("alertname", "namespace", "service")
+
+
+class TemporalCorrelation(Section):
+    enabled: bool = True
+    window: Duration = 120.0
+    min_alerts: int = Field(default=3, ge=2)
+
+
+class Strategies(Section):
+    exact_match: ExactMatch = ExactMatch()
+    fuzzy_match: FuzzyMatch = FuzzyMatch()
+    temporal_correlation: TemporalCorrelation = TemporalCorrelation()
+
+
+class Deduplication(Section):
+    """Which alerts are the same alert (2.3)."""
+
+    fingerprint_fields: tuple[LabelName, ...] = ("alertname", "namespace", "service", "pod")
+    correlation_window: Duration = 300.0
+    strategies: Strategies = Strategies()
+
+
+class InhibitRule(Section):
+    """While an alert of the source fires, those of the target with equal labels are muted, by Alertmanager (3.1)."""
+
+    source_matchers: tuple[MatcherText, ...] | Matchers = Field(min_length=1)
+    target_matchers: Matchers = Field(min_length=1)
+    equal: tuple[LabelName, ...] = ()
+
+
+class Window(Section):
+    """Who is told about which severity while the schedule is open (3.2)."""
+
+    schedule: ScheduleText
+    timezone: ZoneName | None = None
+    """By default that of business_hours, else UTC."""
+    routes: dict[SeverityName, tuple[str, ...]]
+    """Roles by severity. [] delivers nothing; a severity that is not listed goes to the default receiver."""
+
+
+class MaintenanceWindow(Section):
+    """A time in which some severities rest (3.2)."""
+
+    name: str
+    schedule: ScheduleText
+    timezone: ZoneName | None = None
+    """By default that of business_hours, else UTC."""
+    suppress: tuple[SeverityName, ...] = ()
+    override_routes: dict[SeverityName, tuple[str, ...]] = {}
+    """Roles by severity, instead of the open window's."""
+
+
+class TimeBasedRouting(Section):
+    """Named windows, the first open one counts, and maintenance windows, which come before them (3.2)."""
+
+    FREE_KEYS: ClassVar[type[Section]] = Window
+    windows: dict[str, Window] = {}
+    maintenance_windows: tuple[MaintenanceWindow, ...] = ()
+
+
+class AggregationRule(Section):
+    """Many alerts alike told as one (3.3)."""
+
+    pattern: Regex
+    threshold: int = Field(ge=1)
+    window: Duration
+    aggregate_as: Template
+
+
+class MlModel(Section):
+    """One model (3.4)."""
+
+    name: str
+    type: Literal["time-series-anomaly", "binary-classifier"]
+    endpoint: str | None = None
+    features: tuple[str, ...] = ()
+    confidence_threshold: Share | None = None
+    auto_suppress: bool | None = None
+
+
+class MlFeedback(Section):
+    enabled: bool = True
+    endpoint: str | None = None
+    collection_interval: Duration = 86_400.0
+
+
+class MlAnomalyDetection(Section):
+    """The models (3.4)."""
+
+    enabled: bool = True
+    provider: str = "built-in"
+    models: tuple[MlModel, ...] = ()
+    feedback_loop: MlFeedback | None = None
+
+
+class Collection(Section):
+    methods: tuple[Literal["slack_reactions", "web_ui_feedback", "api_endpoint"], ...] = (
+        "slack_reactions",
+        "api_endpoint",
+    )
+
+
+class Processing(Section):
+    schedule: CronText = "0 0 * * *"
+    pipeline: tuple[
+        Literal["collect_feedback", "classify_alerts", "update_ml_model", "adjust_thresholds", "generate_report"], ...
+    ] = ()
+
+
+class AutoTune(Section):
+    enabled: bool = True
+    confidence_required: Share = 0.85
+    min_samples: int = Field(default=100, ge=1)
+
+
+class AutoSilencePatterns(Section):
+    """A silence for a pattern that people call false again and again."""
+
+    enabled: bool = True
+    pattern_threshold: int = Field(default=5, ge=1)
+    """Distinct episodes voted false positive, and none voted real."""
+    duration: Duration = 86_400.0
+    window: Duration = 30 * 86_400.0
+    """How far back votes count."""
+
+
+class Automation(Section):
+    auto_tune_thresholds: AutoTune | None = None
+    auto_silence_patterns: AutoSilencePatterns = AutoSilencePatterns()
+
+
+class FeedbackLoop(Section):
+    """How people's answers are collected and used (8.4)."""
+
+    collection: Collection = Collection()
+    processing: Processing = Processing()
+    metrics: tuple[str, ...] = ()
+    automation: Automation = Automation()
+
+
+class AuditOutput(Section):
+    type: Literal["file", "syslog", "elasticsearch"]
+    path: str | None = None
+    rotation: str | None = None
+    retention: Duration | None = None
+    endpoint: str | None = None
+    protocol: Literal["tcp", "udp"] | None = None
+    format: str | None = None
+    index: str | None = None
+
+
+class Compliance(Section):
+    standards: tuple[str, ...] = ()
+    pii_masking: Literal["enabled", "disabled"] = "enabled"
+    retention_policy: str = ""
+
+
+class AuditLogging(Section):
+    """Who did what (6.4)."""
+
+    enabled: bool = True
+    level: str = "detailed"
+    events: tuple[str, ...] = ()
+    outputs: tuple[AuditOutput, ...] = ()
+    compliance: Compliance | None = None
+
+
+class BasicUsers(Section):
+    enabled: bool = True
+    users_file: str
+
+
+class OAuth2(Section):
+    enabled: bool = True
+    provider: str
+    client_id: str
+    client_secret: Secret
+    redirect_url: str = ""
+    scopes: tuple[str, ...] = ()
+
+
+class ApiKeys(Section):
+    enabled: bool = True
+    rotation_period: Duration | None = None
+    endpoints: tuple[str, ...] = ()
+
+
+class Authentication(Section):
+    """Who may use the API and the pages (6.1)."""
+
+    basic_auth: BasicUsers | None = None
+    oauth2: OAuth2 | None = None
+    api_keys: ApiKeys | None = None
+
+
+class Tls(Section):
+    enabled: bool = True
+    cert_file: str
+    key_file: str
+    client_ca_file: str | None = None
+    cipher_suites: tuple[str, ...] = ()
+    min_version: str = "TLS1.2"
+
+
+class WebhookTls(Section):
+    enabled: bool = True
+    verify_ssl: bool = True
+    ca_bundle: str | None = None
+
+
+class DataEncryption(Section):
+    at_rest: bool = True
+    provider: str = ""
+    key_rotation: Duration | None = None
+
+
+class Encryption(Section):
+    """TLS and data at rest (6.3)."""
+
+    tls: Tls | None = None
+    webhook_tls: WebhookTls | None = None
+    data_encryption: DataEncryption | None = None
+
+
+Grouping = Annotated[dict[str, Group], BeforeValidator(over_groups)]
+Domains = Annotated[dict[str, Domain], BeforeValidator(over_domains)]

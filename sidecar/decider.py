@@ -1,0 +1,199 @@
+"""The one loop that decides: group commit. Takes all that waits, plans once, writes once, then answers everybody.
+
+At low load a webhook is its own transaction; at high load hundreds share one. Everything that changes the state comes
+through here: webhooks, votes, outcomes of deliveries, the clock's ticks. A replica that lost the race for the shard's
+head folds what the others wrote, and decides again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sidecar import pipeline
+from sidecar.config import Config
+from sidecar.domain import Delivered, Plan, Received, SilenceSettled, Voted
+from sidecar.errors import Conflict, Refused, StoreError
+from sidecar.pipeline import Inputs
+from sidecar.scoring import Scoring
+from sidecar.state import State
+from sidecar.store import log, outbox
+from sidecar.store.engine import Database
+
+MOST_ALERTS: Final = 1000  # in one transaction
+MOST_WAITING: Final = 200_000  # alerts in the queue; past it webhooks are answered 503, and Alertmanager retries
+RACES: Final = 8  # lost in a row before giving up: Alertmanager retries
+CONTENDED_SECONDS: Final = 5.0  # after a conflict the lock comes first for this long
+logger = structlog.get_logger()
+
+
+class Work(Struct, frozen=True):
+    """Something to decide on, from one caller."""
+
+    received: tuple[Received, ...] = ()
+    votes: tuple[Voted, ...] = ()
+    outcomes: tuple[Delivered | SilenceSettled, ...] = ()
+    settled: tuple[outbox.Settled, ...] = ()  # outbox rows, written in the same transaction
+    sweep_before: float | None = None
+
+
+class Decider:
+    """Owns the state of one shard. `submit` from anywhere; `run` is its loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        state: State,
+        scoring: Scoring,
+        config: Callable[[], Config],
+        clock: Callable[[], float],
+        on_plan: Callable[[Plan], None] = lambda plan: None,
+        shard: int = 0,
+    ) -> None:
+        self.database = database
+        self.state = state
+        self.scoring = scoring
+        self.shard = shard
+        self.waiting = 0  # alerts in the queue
+        self._config = config
+        self._clock = clock
+        self._on_plan = on_plan
+        self._queue: deque[tuple[Work, asyncio.Future[int]]] = deque()
+        self._wake = asyncio.Event()
+        self._contended_until = 0.0
+
+    async def submit(self, work: Work) -> int:
+        """Decide on it and wait for the commit; returns the log's seq then. Raises StoreError when it did not commit."""
+        if self.waiting + len(work.received) > MOST_WAITING and self.waiting:
+            raise StoreError("too much is waiting already")
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._queue.append((work, future))
+        self.waiting += len(work.received)
+        self._wake.set()
+        return await future
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._wake.wait()
+            batch = self._take()
+            if not batch:
+                self._wake.clear()
+                continue
+            await self._answer(batch)
+
+    async def drain(self) -> None:
+        """Decide on all that waits now."""
+        while batch := self._take():
+            await self._answer(batch)
+
+    def _take(self) -> list[tuple[Work, asyncio.Future[int]]]:
+        batch, alerts = [], 0
+        while self._queue and (not batch or alerts + len(self._queue[0][0].received) <= MOST_ALERTS):
+            one = self._queue.popleft()
+            alerts += len(one[0].received)
+            batch.append(one)
+        self.waiting -= alerts
+        return batch
+
+    async def _answer(self, batch: list[tuple[Work, asyncio.Future[int]]]) -> None:
+        try:
+            seq = await self.commit([work for work, _ in batch])
+        except StoreError as error:
+            if isinstance(error, Refused) and len(batch) > 1:
+                await self._split(batch)
+                return
+            _resolve(batch, error)
+        except Exception as error:  # noqa: BLE001: the edge of the loop: a poison is looked for, and its sender told
+            if len(batch) > 1:
+                await self._split(batch)
+                return
+            logger.exception("batch_failed")
+            _resolve(batch, Refused(f"{type(error).__name__}: {error}"))
+        else:
+            for _, future in batch:
+                if not future.done():
+                    future.set_result(seq)
+
+    async def _split(self, batch: list[tuple[Work, asyncio.Future[int]]]) -> None:
+        """One payload makes the batch fail: find it, so that it does not take the others with it."""
+        middle = len(batch) // 2
+        await self._answer(batch[:middle])
+        await self._answer(batch[middle:])
+
+    # ------------------------------------------------------------------------------------------------------------ commit
+
+    async def commit(self, works: Sequence[Work]) -> int:
+        """Plan and write one batch; the state is rolled back when that fails."""
+        for _ in range(RACES):
+            locked = time.monotonic() < self._contended_until
+            try:
+                async with self.database.write() as connection:
+                    if locked:
+                        await log.lock(connection, self.shard)
+                        await self._catch_up(connection)
+                    plan = self._plan(works)
+                    seq = await self._write(connection, plan, works)
+            except Conflict:
+                self.state.rollback()
+                self._contended_until = time.monotonic() + CONTENDED_SECONDS
+            except BaseException:
+                self.state.rollback()
+                raise
+            else:
+                self.state.commit(seq)
+                self._on_plan(plan)
+                return seq
+        raise StoreError(f"lost the race for shard {self.shard} {RACES} times")
+
+    def _plan(self, works: Sequence[Work]) -> Plan:
+        inputs = Inputs(
+            received=[one for work in works for one in work.received],
+            votes=[vote for work in works for vote in work.votes],
+            outcomes=[outcome for work in works for outcome in work.outcomes],
+            sweep_before=max((w.sweep_before for w in works if w.sweep_before is not None), default=None),
+        )
+        return pipeline.plan(inputs, self.state, self.scoring, self._config(), self._clock())
+
+    async def _write(self, connection: AsyncConnection, plan: Plan, works: Sequence[Work]) -> int:
+        seq = self.state.seq
+        if plan.events:
+            seq = await log.append(connection, self.shard, seq, self._clock(), plan.events, plan.deliveries)
+        await outbox.settle(connection, [one for work in works for one in work.settled])
+        return seq
+
+    async def _catch_up(self, connection: AsyncConnection) -> None:
+        """Fold what other replicas appended: the head first, then the tail, in statements of their own."""
+        head = await log.head(connection, self.shard)
+        while self.state.seq < head:
+            for seq, events in await log.tail(connection, self.shard, self.state.seq):
+                for event in events:
+                    self.state.fold(event)
+                self.state.commit(seq)
+
+
+def _resolve(batch: Sequence[tuple[Work, asyncio.Future[int]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+
+
+async def restore(database: Database, shard: int, version: int) -> State:
+    """The state as the newest snapshot and the log after it give it."""
+    body = await log.newest_snapshot(database, shard, version)
+    state = State.load(body) if body is not None else State()
+    async for seq, events in log.all_after(database, shard, state.seq):
+        for event in events:
+            state.fold(event)
+        state.commit(seq)
+    return state
+
+
+__all__ = ["Decider", "Work", "restore"]

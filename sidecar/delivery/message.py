@@ -1,0 +1,98 @@
+"""An incident as the tables have it -> the Message that a channel renders. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.explanation import reasons as in_words
+from sidecar.config import Config
+from sidecar.domain import DeliveryKind, Line, Message, Reason, severity_of, severity_rank
+from sidecar.store.queries import DecisionRow, EpisodeRow, IncidentView
+
+NOTES: Final = {"reminder": "still firing"}
+
+
+def compose(view: IncidentView, kind: DeliveryKind, dedup_key: str, config: Config) -> Message:
+    """What is said about an incident now. Raises ValueError when it has no episode."""
+    if not view.episodes:
+        raise ValueError(f"incident {view.incident} has no episode")
+    lines = tuple(_line(row, view.decisions.get(row.episode, [])) for row in view.episodes)
+    opener = min(view.episodes, key=lambda row: row.first_seen)
+    decided = view.decisions.get(opener.episode, [])
+    labels = opener.labels
+    severity = max((severity_of(row.labels) for row in view.episodes), key=severity_rank)
+    newest = max((made[-1] for made in view.decisions.values() if made), key=lambda one: one.at, default=None)
+    return Message(
+        incident=view.incident,
+        kind=kind,
+        dedup_key=dedup_key,
+        status="firing" if view.firing else "resolved",
+        severity=severity,
+        domain=config.domain_of(labels),
+        title=title(labels),
+        common_labels=common([row.labels for row in view.episodes]),
+        lines=lines,
+        more=view.firing + view.resolved - len(lines),
+        firing=view.firing,
+        resolved=view.resolved,
+        started_at=min(row.starts_at for row in view.episodes),
+        score=decided[0].score if decided else None,
+        reasons=_words(decided),
+        rules=_rules(decided),
+        marks=tuple(dict.fromkeys(mark for made in view.decisions.values() for one in made for mark in one.marks)),
+        links=_links(opener, config),
+        model=decided[0].model if decided else "",
+        note=_note(kind, newest),
+    )
+
+
+def title(labels: dict[str, str]) -> str:
+    """What and where, in a line."""
+    where = labels.get("service") or labels.get("instance") or labels.get("node") or ""
+    space = labels.get("namespace", "")
+    text = labels.get("alertname", "alert") + (f" on {where}" if where else "")
+    return f"{text} ({space})" if space else text
+
+
+def common(many: list[dict[str, str]]) -> dict[str, str]:
+    """Labels that all of them share."""
+    first, *others = many
+    return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
+
+
+def _line(row: EpisodeRow, decided: list[DecisionRow]) -> Line:
+    score = next((one.score for one in decided if one.score is not None), None)
+    return Line(
+        row.episode, row.labels, row.annotations, row.starts_at, row.ended_at, row.generator_url, score, _words(decided),
+        decided[-1].verdict if decided else "notify", _rules(decided),
+    )  # fmt: skip
+
+
+def _words(decided: list[DecisionRow]) -> tuple[str, ...]:
+    observation = next((one.observation for one in decided if one.observation), None)
+    return in_words(observation) if observation else ()
+
+
+def _rules(decided: list[DecisionRow]) -> tuple[Reason, ...]:
+    return tuple(Reason(rule, sentence) for one in decided[-1:] for rule, sentence in one.reasons)
+
+
+def _note(kind: DeliveryKind, newest: DecisionRow | None) -> str:
+    if kind == "raise" and newest is not None and newest.reasons:
+        return newest.reasons[-1][1]
+    return NOTES.get(kind, "")
+
+
+def _links(row: EpisodeRow, config: Config) -> tuple[tuple[str, str], ...]:
+    labels = {**row.labels, "domain": config.domain_of(row.labels)}
+    given = row.annotations.get("runbook_url") or row.annotations.get("runbook")
+    links = [("Prometheus", row.generator_url), ("Alertmanager", config.links.alertmanager or row.external_url)]
+    links.append(("Runbook", given or _filled(config.links.runbook, labels)))
+    links.append(("Dashboard", row.annotations.get("dashboard_url") or _filled(config.links.dashboard, labels)))
+    return tuple((text, url) for text, url in links if url.startswith(("http://", "https://")))
+
+
+def _filled(template: str, labels: dict[str, str]) -> str:
+    for name, value in labels.items():
+        template = template.replace("{" + name + "}", value)
+    return template if "{" not in template else ""

@@ -1,0 +1,1 @@
+"""Bytes -> values, without I/O; and the thin handlers that speak HTTP."""

@@ -1,0 +1,132 @@
+"""An Alertmanager webhook's body -> alerts. Pure: bytes in, values out.
+
+What can be read is read: NUL and lone surrogates become U+FFFD (no database takes them), one alert that cannot be read is
+set aside with its raw bytes and the others go on. Only a body that is no webhook at all raises PayloadError.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from sidecar.domain import Alert, Received
+from sidecar.errors import PayloadError
+
+YEAR_ONE_ENDS: Final = -62_000_000_000.0  # Alertmanager writes year 1 for "not yet"
+DEEP: Final = "the JSON is nested too deeply"
+
+
+class WireAlert(Struct, gc=False):
+    labels: dict[str, str]
+    status: str = "firing"
+    annotations: dict[str, str] = {}
+    starts_at: datetime | None = field(name="startsAt", default=None)
+    ends_at: datetime | None = field(name="endsAt", default=None)
+    generator_url: str = field(name="generatorURL", default="")
+    fingerprint: str = ""
+
+
+class Envelope(Struct, gc=False):
+    """Everything but the alerts; keys that newer Alertmanagers add are ignored, and so are absent ones."""
+
+    alerts: list[msgspec.Raw]
+    group_key: str = field(name="groupKey", default="")
+    external_url: str = field(name="externalURL", default="")
+    truncated: int = field(name="truncatedAlerts", default=0)
+
+
+class Wire(Struct, gc=False):
+    alerts: list[WireAlert]
+    group_key: str = field(name="groupKey", default="")
+    external_url: str = field(name="externalURL", default="")
+    truncated: int = field(name="truncatedAlerts", default=0)
+
+
+class Poison(Struct, frozen=True):
+    """An alert that could not be read."""
+
+    why: str
+    body: bytes
+
+
+class Parsed(Struct, frozen=True):
+    received: tuple[Received, ...]
+    poison: tuple[Poison, ...] = ()
+    truncated: int = 0  # alerts that Alertmanager left out (max_alerts)
+
+
+_wire = msgspec.json.Decoder(Wire).decode
+_envelope = msgspec.json.Decoder(Envelope).decode
+_alert = msgspec.json.Decoder(WireAlert).decode
+
+# In this order: a valid pair, a lone surrogate, NUL, any other escape. Reading escape by escape keeps `\\u0000`, which is
+# a backslash and five letters.
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)|\\.", re.DOTALL
+)
+
+
+def parse(body: bytes, now: float) -> Parsed:
+    """Read a webhook received at `now`. Raises PayloadError with what to do about it."""
+    if b"\\u0000" not in body:
+        try:
+            return _values(_wire(body), now)
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError):
+            pass
+    return _salvage(readable(body), now)
+
+
+def readable(body: bytes) -> bytes:
+    """The body without a byte-order mark, invalid UTF-8, NUL and lone surrogates."""
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        body = body.decode("utf-16", "replace").encode("utf-8", "replace")
+    body = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").encode()
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match.group(1) else match.group(), body)
+
+
+def _salvage(body: bytes, now: float) -> Parsed:
+    try:
+        envelope = _envelope(body)
+    except RecursionError:
+        raise PayloadError(DEEP) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PayloadError(
+            f"not an Alertmanager webhook (version 4, with `alerts`): {error}. A custom `payload:` in webhook_configs "
+            "cannot be read: remove it, so that Alertmanager sends its own."
+        ) from None
+    received, poison = [], []
+    for raw in envelope.alerts:
+        try:
+            received.append(_received(_alert(raw), envelope, now))
+        except RecursionError:
+            poison.append(Poison(DEEP, bytes(raw)))
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, ValueError) as error:
+            poison.append(Poison(str(error), bytes(raw)))
+    return Parsed(tuple(received), tuple(poison), envelope.truncated)
+
+
+def _values(wire: Wire, now: float) -> Parsed:
+    return Parsed(tuple([_received(alert, wire, now) for alert in wire.alerts]), (), wire.truncated)
+
+
+def _received(wire: WireAlert, around: Wire | Envelope, now: float) -> Received:
+    labels = wire.labels
+    starts_at = wire.starts_at.timestamp() if wire.starts_at is not None else 0.0
+    ends_at = None
+    if wire.status == "resolved":
+        ends_at = wire.ends_at.timestamp() if wire.ends_at is not None else now
+        ends_at = min(ends_at, now) if ends_at > YEAR_ONE_ENDS else now
+    fingerprint = wire.fingerprint or fingerprint_of(labels)
+    alert = Alert(fingerprint, labels, wire.annotations, max(0.0, starts_at), ends_at, wire.generator_url)
+    return Received(alert, around.group_key, around.external_url, now)
+
+
+def fingerprint_of(labels: dict[str, str]) -> str:
+    """16 hex digits that name a label set, for senders that send none (Alertmanager always does)."""
+    packed = msgspec.json.encode(sorted(labels.items()))
+    return hashlib.blake2b(packed, digest_size=8).hexdigest()

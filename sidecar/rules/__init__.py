@@ -1,0 +1,30 @@
+"""Decision -> Decision: one file each, registered here in their order.
+
+The order is the product: read this tuple first. A rule takes the batch and returns the same batch refined. A rule that
+raises is skipped for that batch, and what it would have touched is told: see `pipeline.refine`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sidecar.rules.base import Batch, Facts, Rule
+from sidecar.rules.correlation import temporal_correlation
+from sidecar.rules.deduplication import exact_deduplication
+from sidecar.rules.guard import guard
+from sidecar.rules.maintenance import maintenance_windows
+from sidecar.rules.repeated_false_positive import repeated_false_positive
+from sidecar.rules.routing import routing
+from sidecar.rules.suppression import suppression_by_score
+
+RULES: Final[tuple[Rule, ...]] = (
+    maintenance_windows,
+    exact_deduplication,
+    temporal_correlation,
+    suppression_by_score,
+    repeated_false_positive,
+    guard,
+    routing,
+)
+
+__all__ = ["RULES", "Batch", "Facts", "Rule"]

@@ -1,0 +1,61 @@
+"""What a rule is given and gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sidecar.config import Config
+from sidecar.domain import Decision, Pattern, Reason, SilenceRequest, Verdict
+from sidecar.state import State
+
+TELLS = (Verdict.NOTIFY, Verdict.FOLD)
+
+
+class Facts(Struct, frozen=True):
+    """Everything the rules may know. `state` is read, never changed, by a rule."""
+
+    now: float
+    config: Config
+    state: State
+    voted: frozenset[Pattern] = frozenset()  # patterns that votes of this batch touched
+    draw: float = 0.0  # one uniform random number per batch, recorded where it decided something
+
+
+class Batch(Struct, frozen=True):
+    """The decisions of one batch, in the order of arrival, and the silences asked for. Nothing is ever removed."""
+
+    decisions: tuple[Decision, ...]
+    silences: tuple[SilenceRequest, ...] = ()
+
+
+class Rule(Protocol):
+    """Takes the batch and returns it refined, touching only what it changes; the same object when nothing changes."""
+
+    __name__: str
+
+    def __call__(self, batch: Batch, facts: Facts) -> Batch: ...
+
+
+def refined(decision: Decision, verdict: Verdict, rule: str, sentence: str, **changes: object) -> Decision:
+    """The decision with another verdict and one more reason."""
+    return replace(decision, verdict=verdict, reasons=(*decision.reasons, Reason(rule, sentence)), **changes)
+
+
+def changed(batch: Batch, decisions: Iterable[Decision]) -> Batch:
+    """The batch with these decisions; the same object if none of them is new."""
+    new = tuple(decisions)
+    if all(a is b for a, b in zip(new, batch.decisions, strict=True)):
+        return batch
+    return replace(batch, decisions=new)
+
+
+def moment(seconds: float) -> str:
+    """A length of time as people say it."""
+    for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{seconds:.3g} s"

@@ -1,0 +1,63 @@
+"""Folding: alerts of one instance, or of one Alertmanager group, become one incident for up to an hour.
+
+Folding by instance is the cheapest safe win there is: nothing is hidden, it arrives inside a message that people have
+just read. It ends a configured time (60 minutes) after the incident's first message, since people have moved on by
+then: the next alert interrupts again. An alert folds only into an incident that people were told of.
+"""
+
+from __future__ import annotations
+
+from sidecar.config import Config
+from sidecar.domain import Decision, Received, Scored, Verdict
+from sidecar.rules.base import Batch, Facts, changed, moment, refined
+from sidecar.state import Incident
+
+
+def fold_keys(scored: Scored | Received, config: Config) -> tuple[str, ...]:
+    """The keys under which later alerts fold into an incident that this alert opens."""
+    labels, keys = scored.alert.labels, []
+    cluster = labels.get("cluster", "")
+    for name in config.folding.labels:
+        value = labels.get(name)
+        if value:
+            keys.append(f"{name}={cluster}/{value}")
+    if config.folding.group and scored.group_key:
+        keys.append(f"group={scored.group_key}")
+    return tuple(keys)
+
+
+def temporal_correlation(batch: Batch, facts: Facts) -> Batch:
+    """Fold each new alert into the open incident of its instance or group, or into one that this batch opens."""
+    opened: dict[str, str] = {}
+    return changed(batch, [_fold(decision, facts, opened) for decision in batch.decisions])
+
+
+def _fold(decision: Decision, facts: Facts, opened: dict[str, str]) -> Decision:
+    if decision.verdict is not Verdict.NOTIFY:
+        return decision
+    keys = fold_keys(decision.scored, facts.config)
+    for key in keys:
+        name = facts.state.folding.get(key)
+        incident = facts.state.incidents.get(name) if name is not None else None
+        if name is not None and incident is not None and is_open(incident, facts):
+            told = moment(facts.now - (incident.first_told or 0.0))
+            return refined(
+                decision, Verdict.FOLD, "temporal_correlation", f"{_of(key)}, told {told} ago", incident=name
+            )
+    for key in keys:
+        if key in opened and opened[key] != decision.incident:
+            sentence = f"{_of(key)}, in the same message"
+            return refined(decision, Verdict.FOLD, "temporal_correlation", sentence, incident=opened[key])
+    for key in keys:
+        opened[key] = decision.incident
+    return decision
+
+
+def is_open(incident: Incident, facts: Facts) -> bool:
+    """Whether people were told of it, recently enough to still read what is added to it."""
+    return incident.first_told is not None and facts.now - incident.first_told <= facts.config.folding.for_
+
+
+def _of(key: str) -> str:
+    name, _, value = key.partition("=")
+    return "the same Alertmanager group" if name == "group" else f"the same {name} {value.lstrip('/')}"

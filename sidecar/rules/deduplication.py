@@ -1,0 +1,67 @@
+"""Exact deduplication: what people have already does not interrupt them again.
+
+Two ways to be the same: the same episode sent again (Alertmanager repeats itself), and another episode whose fields of
+`deduplication.strategies.exact_match` are equal, seen within the correlation window. A field that is absent falls back
+to the fingerprint: twenty NodeDown alerts without pod or service are twenty. A raised severity is never hidden.
+"""
+
+from __future__ import annotations
+
+from sidecar.config import Config
+from sidecar.domain import Decision, Verdict, severity_rank
+from sidecar.rules.base import Batch, Facts, changed, moment, refined
+from sidecar.state import EXACT, Episode
+
+SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
+
+
+def exact_key(labels: dict[str, str], fingerprint: str, config: Config) -> str:
+    """The key under which two alerts are the same."""
+    values = []
+    for field in config.deduplication.strategies.exact_match.fields:
+        value = labels.get(field)
+        if not value:
+            return EXACT + fingerprint
+        values.append(value)
+    return EXACT + "\x1f".join(values)
+
+
+def exact_deduplication(batch: Batch, facts: Facts) -> Batch:
+    """Fold a new episode into the incident that has its like, if people were told of it lately."""
+    if not facts.config.deduplication.strategies.exact_match.enabled:
+        return batch
+    return changed(batch, (_fold(decision, facts) for decision in batch.decisions))
+
+
+def _fold(decision: Decision, facts: Facts) -> Decision:
+    if decision.verdict is not Verdict.NOTIFY:
+        return decision
+    alert, state = decision.scored.alert, facts.state
+    name = state.folding.get(exact_key(alert.labels, alert.fingerprint, facts.config))
+    incident = state.incidents.get(name) if name is not None else None
+    if name is None or incident is None or incident.first_told is None or name == decision.incident:
+        return decision
+    window = facts.config.deduplication.correlation_window
+    if facts.now - incident.last > window or facts.now - incident.first_told > facts.config.folding.for_:
+        return decision
+    if severity_rank(decision.scored.pattern.severity) > incident.rank:
+        return decision
+    sentence = f"the same alert was told {moment(facts.now - incident.first_told)} ago"
+    return refined(decision, Verdict.FOLD, "exact_deduplication", sentence, incident=name)
+
+
+def repeat(known: Episode, facts: Facts, every: float) -> str | None:
+    """What an episode that is sent again needs: "remind" its people, "decide" it anew, or nothing.
+
+    `every`: the domain's repeat_interval in seconds. An episode that nobody was told of is decided anew as often: a
+    suppressed alert that goes on firing gets another look.
+    """
+    incident = facts.state.incidents.get(known.incident)
+    told = max((one.at for one in incident.told), default=None) if incident is not None else None
+    if told is None:
+        if known.verdict == Verdict.HOLD:
+            return None
+        waited = facts.now - known.decided_at
+        lost = known.verdict in (Verdict.NOTIFY, Verdict.FOLD)  # its message ended in the dead letters
+        return "decide" if lost or waited >= every - SLACK else None
+    return "remind" if facts.now - told >= every - SLACK else None

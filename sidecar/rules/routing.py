@@ -1,0 +1,41 @@
+"""Routing by severity, domain and time: which receivers an alert belongs to, and whom a raised severity reaches."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sidecar.domain import Decision, Reason, Verdict, severity_rank
+from sidecar.rules.base import TELLS, Batch, Facts, changed, refined
+
+
+def routing(batch: Batch, facts: Facts) -> Batch:
+    """Give each decision its receivers; an operator's empty list means the digest."""
+    return changed(batch, (_route(decision, facts) for decision in batch.decisions))
+
+
+def _route(decision: Decision, facts: Facts) -> Decision:
+    severity = decision.scored.pattern.severity
+    route = facts.config.route(severity, decision.scored.alert.labels, facts.now)
+    if decision.verdict not in TELLS:
+        return replace(decision, receivers=route.receivers)
+    if not route.receivers:
+        return refined(decision, Verdict.DIGEST, "routing", route.sentence)
+    routed = replace(
+        decision, receivers=route.receivers, reasons=(*decision.reasons, Reason("routing", route.sentence))
+    )
+    return _raised(routed, facts) if routed.verdict is Verdict.FOLD and not routed.interrupts else routed
+
+
+def _raised(decision: Decision, facts: Facts) -> Decision:
+    """A severity above what people were told of, or a guarded one that fires again after all had cleared, interrupts."""
+    incident = facts.state.incidents.get(decision.incident)
+    if incident is None or incident.first_told is None:
+        return decision
+    severity = decision.scored.pattern.severity
+    if severity_rank(severity) > incident.rank:
+        return refined(decision, Verdict.FOLD, "routing", f"severity raised to {severity}", interrupts=True)
+    if incident.firing == 0 and severity in facts.config.guard.severities:
+        return refined(
+            decision, Verdict.FOLD, "routing", f"{severity} fires again after it had cleared", interrupts=True
+        )
+    return decision

@@ -1,0 +1,45 @@
+"""Alert + state -> observation -> score, in one batch; falls back to the cold-start heuristic, and says so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from models.features import FEATURES
+from models.scorers import ColdStart, Scorer
+
+ANOMALY = FEATURES.index("anomaly_score")
+
+
+class Scoring(Protocol):
+    """What the pipeline asks for scores."""
+
+    def score(self, rows: Sequence[tuple[float, ...]]) -> tuple[list[float | None], str]: ...
+
+
+class Scorers:
+    """The champion with the cold-start heuristic behind it. Swapped atomically: `use` replaces one reference."""
+
+    def __init__(self) -> None:
+        self._cold = ColdStart()
+        self._champion: Scorer | None = None
+        self.failures = 0  # batches that the champion could not score
+
+    @property
+    def version(self) -> str:
+        return self._cold.version if self._champion is None else self._champion.version
+
+    def use(self, champion: Scorer | None) -> None:
+        """Score with this from the next batch on; None: back to the heuristic."""
+        self._champion = champion
+
+    def score(self, rows: Sequence[tuple[float, ...]]) -> tuple[list[float | None], str]:
+        """Probability of false positive per row, and the version of what said so; None where nothing could."""
+        if not rows:
+            return [], self.version
+        if self._champion is not None:
+            try:
+                return list(self._champion.score(rows)), self._champion.version
+            except (ValueError, ArithmeticError, OSError, RuntimeError):
+                self.failures += 1  # the ladder's first rung: rules and the heuristic go on, the metric tells
+        return list(self._cold.score(rows)), self._cold.version

@@ -1,0 +1,378 @@
+"""What the rules know, as a fold over the log. Pure: it reads what was recorded, never a score, configuration or clock.
+
+`fold(event)` is the only way in. Changes sit in a layer that `commit` keeps and `rollback` drops, so that a batch that
+did not commit leaves no trace. Two replicas that folded the same rows hold the same state; `dump` and `load` make
+snapshots of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from models.statistics import Keys, Statistics
+from models.table import Table
+from sidecar.domain import (
+    Alert,
+    Decided,
+    Delivered,
+    EpisodeEnded,
+    EpisodeSeen,
+    EpisodeStarted,
+    Event,
+    Pattern,
+    SilenceAsked,
+    SilenceSettled,
+    Swept,
+    Verdict,
+    Voted,
+    severity_of,
+    severity_rank,
+)
+
+VERSION: Final = 1  # of the snapshot's layout; raised with a migration in `load`
+BALLOTS: Final = 200  # newest labelled incidents kept per pattern and per alertname
+EXACT: Final = "exact="  # how an exact deduplication key begins
+NOISE = frozenset({"false_positive", "not_actionable"})
+REAL = frozenset({"useful", "resolved"})  # an acknowledgement alone says only that somebody looked
+
+
+class Episode(Struct, frozen=True, gc=False):
+    """The newest firing of a fingerprint."""
+
+    episode: str
+    starts_at: float
+    last_seen: float
+    keys: Keys
+    ended_at: float | None = None
+    incident: str = ""
+    verdict: str = ""
+    decided_at: float = 0.0
+
+
+class Told(Struct, frozen=True, gc=False, array_like=True):
+    receiver: str
+    at: float  # when people were last interrupted there
+    times: int
+
+
+class Incident(Struct, frozen=True, gc=False):
+    """What a person sees as one thing."""
+
+    opened_at: float
+    firing: int = 0  # episodes in it that still fire
+    first_told: float | None = None  # folding ends a configured time after this
+    told: tuple[Told, ...] = ()
+    rank: int = 0  # severity people were told of, the highest
+    resolves: int = 0  # how often all of it cleared
+    last: float = 0.0  # when anything happened to it
+
+
+class Hold(Struct, frozen=True, gc=False):
+    due: float
+    alert: Alert
+    group_key: str
+    since: float
+
+
+class Ballot(Struct, frozen=True, gc=False, array_like=True):
+    """What people said of one episode: 1 noise, 0 real, between: they disagree."""
+
+    episode: str
+    incident: str
+    label: float
+    at: float
+    spelled: str = ""  # its severity label, letter by letter
+
+
+class Silence(Struct, frozen=True, gc=False):
+    ends_at: float
+    state: str  # asked | active | failed | ended
+    silence_id: str = ""
+
+
+class Vote(Struct, frozen=True, gc=False, array_like=True):
+    who: str
+    kind: str
+    at: float
+
+
+class Held(Struct):
+    """The tables as a snapshot holds them."""
+
+    seq: int
+    statistics: Any
+    episodes: dict[str, Episode]
+    incidents: dict[str, Incident]
+    folding: dict[str, str]
+    holds: dict[str, Hold]
+    votes: dict[str, tuple[Vote, ...]]
+    ballots: dict[str, tuple[Ballot, ...]]
+    silences: dict[str, Silence]
+
+
+def keys_of(fingerprint: str, labels: dict[str, str]) -> Keys:
+    """The keys under which statistics of an alert are kept."""
+    get = labels.get
+    return Keys(
+        fingerprint,
+        get("alertname", ""),
+        get("instance", ""),
+        get("service", ""),
+        get("namespace", ""),
+        severity_of(labels),
+    )
+
+
+def pattern_of(keys: Keys) -> Pattern:
+    return Pattern(keys.alertname, keys.namespace, keys.service, keys.severity)
+
+
+def key_of(pattern: Pattern) -> str:
+    """A pattern as one string: the key of ballots and silences."""
+    return "\x1f".join(pattern)
+
+
+def label_of(votes: tuple[Vote, ...]) -> float | None:
+    """Share of people who called it noise, among those who said noise or real; None when nobody did."""
+    noise = sum(vote.kind in NOISE for vote in votes)
+    real = sum(vote.kind in REAL for vote in votes)
+    return noise / (noise + real) if noise + real else None
+
+
+class State:
+    """The folded state of one shard."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.statistics = Statistics()
+        self.episodes: Table[str, Episode] = Table()  # by fingerprint
+        self.incidents: Table[str, Incident] = Table()
+        self.folding: Table[str, str] = Table()  # fold key -> the newest incident under it
+        self.holds: Table[str, Hold] = Table()  # by fingerprint
+        self.votes: Table[str, tuple[Vote, ...]] = Table()  # by episode
+        self.ballots: Table[str, tuple[Ballot, ...]] = Table()  # by pattern, and by alertname
+        self.silences: Table[str, Silence] = Table()  # by pattern
+
+    @property
+    def _tables(self) -> tuple[Any, ...]:
+        return (
+            self.statistics,
+            self.episodes,
+            self.incidents,
+            self.folding,
+            self.holds,
+            self.votes,
+            self.ballots,
+            self.silences,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------ fold
+
+    def fold(self, event: Event) -> None:
+        """Take one event in."""
+        match event:
+            case EpisodeStarted():
+                self.start(event, keys_of(event.fingerprint, event.labels))
+            case EpisodeSeen():
+                self._see(event)
+            case EpisodeEnded():
+                self._end(event)
+            case Decided():
+                self._decide(event)
+            case Delivered():
+                self._deliver(event)
+            case Voted():
+                self._vote(event)
+            case SilenceAsked():
+                self.silences.put(key_of(event.pattern), Silence(event.ends_at, "asked"))
+            case SilenceSettled():
+                self._settle(event)
+            case Swept():
+                self._sweep(event.before)
+
+    def start(self, event: EpisodeStarted, keys: Keys) -> None:
+        """`fold` of an episode's start, for a caller that has its keys already."""
+        self.statistics.started(event.at, keys)
+        self.episodes.put(event.fingerprint, Episode(event.episode, event.starts_at, event.at, keys))
+
+    def _see(self, event: EpisodeSeen) -> None:
+        known = self.episodes.get(event.fingerprint)
+        if known is not None and known.episode == event.episode:
+            earlier = min(event.starts_at, known.starts_at)
+            self.episodes.put(event.fingerprint, replace(known, last_seen=event.at, starts_at=earlier))
+
+    def _end(self, event: EpisodeEnded) -> None:
+        known = self.episodes.get(event.fingerprint)
+        if known is None or known.episode != event.episode or known.ended_at is not None:
+            return
+        self.statistics.ended(event.at, known.keys, known.starts_at, event.ends_at)
+        self.episodes.put(event.fingerprint, replace(known, ended_at=event.ends_at, last_seen=event.at))
+        incident = self.incidents.get(known.incident) if known.incident else None
+        if incident is not None:
+            firing = max(0, incident.firing - 1)
+            resolves = incident.resolves + (firing == 0)
+            self.incidents.put(known.incident, replace(incident, firing=firing, resolves=resolves, last=event.at))
+
+    def _decide(self, event: Decided) -> None:
+        fingerprint = event.episode.rpartition("-")[0]
+        known = self.episodes.get(fingerprint)
+        joins = known is not None and known.episode == event.episode and known.ended_at is None
+        moved = joins and known is not None and known.incident != event.incident
+        if known is not None and known.episode == event.episode:
+            if moved and known.incident:
+                self._leave(known.incident, event.at)
+            self.episodes.put(
+                fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
+            )
+        if event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
+            self.holds.put(fingerprint, Hold(event.until, event.alert, event.group_key, event.at))
+        elif self.holds.get(fingerprint) is not None:
+            self.holds.drop(fingerprint)
+        self._join(event, 1 if moved else 0)
+
+    def _join(self, event: Decided, firing: int) -> None:
+        incident = self.incidents.get(event.incident) or Incident(event.at)
+        told, first, rank = incident.told, incident.first_told, incident.rank
+        if event.tell or event.again:
+            told = _told_now(told, (*event.tell, *event.again), event.at)
+            first = event.at if first is None else first
+            rank = max(rank, severity_rank(event.severity))
+        opened, fires = incident.opened_at, incident.firing + firing
+        self.incidents.put(event.incident, Incident(opened, fires, first, told, rank, incident.resolves, event.at))
+        for key in event.keys:
+            # What joins an incident brings no keys of its own but the exact one: else incidents would chain without end.
+            if event.verdict is Verdict.NOTIFY or key.startswith(EXACT):
+                self.folding.put(key, event.incident)
+
+    def _leave(self, name: str, at: float) -> None:
+        incident = self.incidents.get(name)
+        if incident is not None:
+            self.incidents.put(name, replace(incident, firing=max(0, incident.firing - 1), last=at))
+
+    def _deliver(self, event: Delivered) -> None:
+        """A message that will never arrive told nobody: the receiver is told again at the next occasion."""
+        incident = self.incidents.get(event.incident)
+        if incident is None or event.outcome != "dead" or event.kind == "update":
+            return
+        told = tuple(one for one in incident.told if one.receiver != event.receiver)
+        first = incident.first_told if told else None
+        self.incidents.put(event.incident, replace(incident, told=told, first_told=first))
+
+    def _vote(self, event: Voted) -> None:
+        keys = Keys(*event.keys)
+        before = self.votes.get(event.episode) or ()
+        others = tuple(vote for vote in before if vote.who != event.who)
+        after = others if event.retracted else (*others, Vote(event.who, event.kind, event.at))
+        if event.retracted and not any(vote.who == event.who and vote.kind == event.kind for vote in before):
+            return  # takes back what is not there: an older reaction that a newer vote replaced already
+        self.votes.put(event.episode, after)
+        was, label = label_of(before), label_of(after)
+        if was == label:
+            return
+        self.statistics.voted(event.at, keys, label, was)
+        for key in (key_of(pattern_of(keys)), keys.alertname):
+            ballots = tuple(one for one in self.ballots.get(key) or () if one.episode != event.episode)
+            if label is not None:
+                ballots = (*ballots, Ballot(event.episode, event.incident, label, event.at, event.spelled))[-BALLOTS:]
+            self.ballots.put(key, ballots)
+
+    def _settle(self, event: SilenceSettled) -> None:
+        key = key_of(event.pattern)
+        silence = self.silences.get(key)
+        if silence is not None:
+            self.silences.put(key, replace(silence, state=event.outcome, silence_id=event.silence_id))
+
+    def _sweep(self, before: float) -> None:
+        self.statistics.sweep(before)
+        for fingerprint, episode in list(self.episodes.items()):
+            if episode.last_seen < before:
+                self.episodes.drop(fingerprint)
+        for name, incident in list(self.incidents.items()):
+            if incident.last < before:
+                self.incidents.drop(name)
+        for key, name in list(self.folding.items()):
+            if self.incidents.get(name) is None:
+                self.folding.drop(key)
+        for name, votes in list(self.votes.items()):
+            if all(vote.at < before for vote in votes):
+                self.votes.drop(name)
+        for key, silence in list(self.silences.items()):
+            if silence.ends_at < before:
+                self.silences.drop(key)
+
+    # ----------------------------------------------------------------------------------------------------- transaction
+
+    def commit(self, seq: int) -> None:
+        """Keep the layer: the batch is on disk as log row `seq`."""
+        for table in self._tables:
+            table.commit()
+        self.seq = seq
+
+    def rollback(self) -> None:
+        for table in self._tables:
+            table.rollback()
+
+    # ------------------------------------------------------------------------------------------------------- snapshots
+
+    def dump(self) -> bytes:
+        """The committed state as MessagePack, for `load`."""
+        return msgspec.msgpack.encode(
+            Held(
+                self.seq,
+                self.statistics.dump(),
+                self.episodes.committed(),
+                self.incidents.committed(),
+                self.folding.committed(),
+                self.holds.committed(),
+                self.votes.committed(),
+                self.ballots.committed(),
+                self.silences.committed(),
+            )
+        )
+
+    @classmethod
+    def load(cls, body: bytes) -> State:
+        """Raises msgspec.DecodeError or ValidationError for what is not a snapshot of this layout."""
+        held = msgspec.msgpack.decode(body, type=Held)
+        state = cls()
+        state.seq = held.seq
+        state.statistics = Statistics.load(held.statistics)
+        state.episodes = Table(held.episodes)
+        state.incidents = Table(held.incidents)
+        state.folding = Table(held.folding)
+        state.holds = Table(held.holds)
+        state.votes = Table(held.votes)
+        state.ballots = Table(held.ballots)
+        state.silences = Table(held.silences)
+        return state
+
+    # ------------------------------------------------------------------------------------------------------- questions
+
+    def next_due(self) -> float | None:
+        """When the first hold is to be looked at again."""
+        return min((hold.due for _, hold in self.holds.items()), default=None)
+
+    def judged(self, key: str, since: float) -> tuple[int, int]:
+        """(noise, real) incidents under a pattern's key or an alertname since a time; a disputed one counts as real."""
+        labels: dict[str, float] = {}
+        for ballot in self.ballots.get(key) or ():
+            if ballot.at >= since:
+                labels[ballot.incident] = min(ballot.label, labels.get(ballot.incident, 1.0))
+        noise = sum(label > 0.5 for label in labels.values())  # noqa: PLR2004: more than half of the people
+        return noise, len(labels) - noise
+
+    def silenced(self, now: float) -> int:
+        """How many silences of ours are active or on their way."""
+        return sum(
+            silence.ends_at > now and silence.state in {"asked", "active"} for _, silence in self.silences.items()
+        )
+
+
+def _told_now(told: tuple[Told, ...], receivers: tuple[str, ...], at: float) -> tuple[Told, ...]:
+    times = {one.receiver: one.times for one in told}
+    kept = tuple(one for one in told if one.receiver not in receivers)
+    return (*kept, *(Told(receiver, at, times.get(receiver, 0) + 1) for receiver in receivers))

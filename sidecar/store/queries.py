@@ -1,0 +1,166 @@
+"""What people and channels read: the projections, put together."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import RowMapping, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sidecar.store.outbox import inserting_once
+from sidecar.store.tables import attempts, decisions, episodes, incidents, log, messages, outbox, quarantine, seen_events, votes
+
+LINES: Final = 20  # alerts of one incident that a message can show
+
+
+class EpisodeRow(Struct, frozen=True):
+    episode: str
+    incident: str
+    fingerprint: str
+    starts_at: float
+    ended_at: float | None
+    first_seen: float
+    last_seen: float
+    times: int
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    generator_url: str
+    external_url: str
+
+
+class DecisionRow(Struct, frozen=True):
+    episode: str
+    at: float
+    verdict: str
+    severity: str
+    reasons: list[tuple[str, str]]
+    receivers: list[str]
+    until: float | None
+    score: float | None
+    anomaly: float | None
+    model: str
+    observation: tuple[float, ...]
+    marks: list[str]
+
+
+class IncidentView(Struct, frozen=True):
+    """An incident as it is in the tables: its newest episodes, each with its decisions, oldest first."""
+
+    incident: str
+    opened_at: float
+    firing: int
+    resolved: int
+    episodes: list[EpisodeRow]
+    decisions: dict[str, list[DecisionRow]]
+
+
+_JSON: Final = frozenset({"labels", "annotations", "reasons", "receivers", "observation", "marks"})
+
+
+def _row(kind: Any, row: RowMapping) -> Any:
+    values = {
+        name: msgspec.json.decode(row[name] or "[]") if name in _JSON else row[name] for name in kind.__struct_fields__
+    }
+    return msgspec.convert(values, kind)
+
+
+async def incident_view(connection: AsyncConnection, incident: str, lines: int = LINES) -> IncidentView | None:
+    """The incident with its newest episodes, firing ones first; None when it was never projected."""
+    opened = (await connection.execute(select(incidents.c.opened_at).where(incidents.c.incident == incident))).scalar()
+    if opened is None:
+        return None
+    mine = episodes.c.incident == incident
+    counts = select(func.count(), func.count(episodes.c.ended_at)).where(mine)
+    total, resolved = (await connection.execute(counts)).one()
+    order = (episodes.c.ended_at.is_not(None), episodes.c.starts_at.desc())
+    found = (await connection.execute(select(episodes).where(mine).order_by(*order).limit(lines))).mappings()
+    rows = [_row(EpisodeRow, row) for row in found]
+    made = await decisions_of(connection, [row.episode for row in rows])
+    return IncidentView(incident, opened, total - resolved, resolved, rows, made)
+
+
+async def decisions_of(connection: AsyncConnection, names: list[str]) -> dict[str, list[DecisionRow]]:
+    """Every decision on these episodes, oldest first."""
+    query = select(decisions).where(decisions.c.episode.in_(names)).order_by(decisions.c.seq, decisions.c.n)
+    made: dict[str, list[DecisionRow]] = {}
+    for row in (await connection.execute(query)).mappings():
+        made.setdefault(row["episode"], []).append(_row(DecisionRow, row))
+    return made
+
+
+async def find_episodes(
+    connection: AsyncConnection, names: list[str] | None = None, incident: str | None = None
+) -> list[EpisodeRow]:
+    """Episodes by their ids, or all of an incident."""
+    query = select(episodes)
+    query = query.where(episodes.c.incident == incident) if incident else query.where(episodes.c.episode.in_(names or []))
+    return [_row(EpisodeRow, row) for row in (await connection.execute(query)).mappings()]
+
+
+async def look_up(connection: AsyncConnection, word: str, limit: int = 10) -> list[EpisodeRow]:
+    """Episodes that a person may mean: an id, a fingerprint, an incident or an alertname; newest first."""
+    bare = word.removeprefix("i-")
+    query = select(episodes).where(
+        or_(
+            episodes.c.episode == bare,
+            episodes.c.fingerprint == word,
+            episodes.c.incident == word,
+            episodes.c.alertname == word,
+        )
+    )
+    rows = (await connection.execute(query.order_by(episodes.c.starts_at.desc()).limit(limit))).mappings()
+    return [_row(EpisodeRow, row) for row in rows]
+
+
+async def deliveries_of(connection: AsyncConnection, incident: str) -> list[dict[str, Any]]:
+    """Outbox rows of an incident with their attempts, in order."""
+    query = (
+        select(outbox.c.receiver, outbox.c.kind, outbox.c.state, outbox.c.why, attempts)
+        .select_from(outbox.outerjoin(attempts, attempts.c.dedup_key == outbox.c.dedup_key))
+        .where(outbox.c.incident == incident)
+        .order_by(outbox.c.seq, attempts.c.n)
+    )
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def votes_on(connection: AsyncConnection, names: list[str]) -> list[dict[str, Any]]:
+    query = select(votes).where(votes.c.episode.in_(names)).order_by(votes.c.at)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def was_seen(connection: AsyncConnection, event_id: str) -> bool:
+    """Whether a provider's event was counted already."""
+    return (await connection.execute(select(seen_events.c.id).where(seen_events.c.id == event_id))).scalar() is not None
+
+
+async def mark_seen(connection: AsyncConnection, event_id: str, at: float) -> None:
+    await connection.execute(inserting_once(connection, seen_events), {"id": event_id, "at": at})
+
+
+async def set_aside(connection: AsyncConnection, name: str, at: float, why: str, body: bytes) -> None:
+    """Keep what could not be read or decided, once, with how often it came."""
+    row = {"id": name, "at": at, "why": why, "body": body, "times": 1}
+    statement = inserting_once(connection, quarantine)
+    known = await connection.execute(select(quarantine.c.times).where(quarantine.c.id == name))
+    times = known.scalar()
+    if times is None:
+        await connection.execute(statement, row)
+    else:
+        await connection.execute(quarantine.update().where(quarantine.c.id == name).values(times=times + 1, at=at))
+
+
+async def quarantined(connection: AsyncConnection, limit: int = 50) -> list[dict[str, Any]]:
+    query = select(quarantine).order_by(quarantine.c.at.desc()).limit(limit)
+    return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def count_log(connection: AsyncConnection) -> int:
+    return int((await connection.execute(select(func.count()).select_from(log))).scalar_one())
+
+
+async def receivers_of(connection: AsyncConnection, incident: str) -> list[tuple[str, str]]:
+    """(receiver, ref) of every message about an incident."""
+    query = select(messages.c.receiver, messages.c.ref).where(messages.c.incident == incident)
+    return [(receiver, ref) for receiver, ref in await connection.execute(query)]

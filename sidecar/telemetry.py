@@ -1,0 +1,98 @@
+"""Metrics and structured logs. One registry per application, so that tests can run several."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+import sidecar
+from sidecar.domain import EpisodeEnded, EpisodeStarted, Plan, severity_of
+
+LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
+PER_NOTIFICATION: Final = (1, 2, 3, 5, 10, 20, 50, 100, 500)
+
+
+class Metrics:
+    """Every metric of the sidecar; names follow Prometheus' conventions, labels are bounded by configuration."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.received = Counter(
+            "sidecar_alerts_received", "Alerts in webhooks, by domain and severity", ["domain", "severity"], registry=registry
+        )
+        self.decisions = Counter(
+            "sidecar_decisions", "Decisions, by verdict and the rule that made it", ["verdict", "rule"], registry=registry
+        )
+        self.sent = Counter("sidecar_notifications", "Notifications accepted", ["receiver", "channel"], registry=registry)
+        self.failed = Counter(
+            "sidecar_notifications_failed", "Attempts that failed", ["receiver", "channel", "outcome"], registry=registry
+        )
+        self.latency = Histogram(
+            "sidecar_notification_latency_seconds",
+            "From receipt of the alert, or the release of its hold, to the provider's acceptance",
+            ["channel"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.per_notification = Histogram(
+            "sidecar_alerts_per_notification", "Alerts that one message told", buckets=PER_NOTIFICATION, registry=registry
+        )
+        self.silences = Counter("sidecar_silences_created", "Silences created", ["reason"], registry=registry)
+        self.feedback = Counter("sidecar_feedback", "Votes, by kind and source", ["kind", "source"], registry=registry)
+        self.webhooks = Counter("sidecar_webhooks", "Webhooks answered, by status", ["status"], registry=registry)
+        self.quarantined = Counter("sidecar_quarantined", "Alerts and payloads set aside", registry=registry)
+        self.truncated = Counter("sidecar_alerts_truncated", "Alerts that Alertmanager left out", registry=registry)
+        self.reload_ok = Gauge("sidecar_config_last_reload_successful", "1 if the last reload worked", registry=registry)
+        self.reload_at = Gauge(
+            "sidecar_config_last_reload_success_timestamp_seconds", "When a reload last worked", registry=registry
+        )
+        self.depth = Gauge("sidecar_outbox_rows", "Outbox rows, by state", ["state"], registry=registry)
+        self.waiting = Gauge("sidecar_intake_waiting_alerts", "Alerts waiting to be decided", registry=registry)
+        self.behind = Gauge("sidecar_projection_lag_rows", "Log rows not yet in the tables", registry=registry)
+        self.skipped = Counter("sidecar_projection_skipped_rows", "Log rows the tables could not take", registry=registry)
+        self.holds = Gauge("sidecar_held_alerts", "Alerts held now", registry=registry)
+        self.fallback = Gauge("sidecar_scoring_fallback", "1 while no trained model serves", registry=registry)
+        self.model = Info("sidecar_model", "The model that serves", registry=registry)
+        self.training_at = Gauge(
+            "sidecar_training_last_run_timestamp_seconds", "When training last ended", registry=registry
+        )
+        self.training_promoted = Gauge("sidecar_training_last_promoted", "1 if it promoted a model", registry=registry)
+        Info("sidecar_build", "Version", registry=registry).info({"version": sidecar.__version__})
+        for state in ("waiting", "leased", "dead"):
+            self.depth.labels(state).set(0)
+
+    def planned(self, plan: Plan) -> None:
+        """Count what a committed plan decided."""
+        for decision in plan.decisions:
+            rule = decision.reasons[-1].rule if decision.reasons else "routing"
+            self.decisions.labels(decision.verdict.value, rule).inc()
+
+    def alerts(self, plan: Plan, domain_of: object) -> None:
+        """Count the episodes that a committed plan saw for the first time."""
+        for event in plan.events:
+            if isinstance(event, EpisodeStarted) and callable(domain_of):
+                self.received.labels(domain_of(event.labels) or "none", severity_of(event.labels)).inc()
+
+
+def configure_logging(level: str = "INFO", *, json: bool = True) -> None:
+    """One line per event on standard error: `noun_verbed` with key-values."""
+    render = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+__all__ = ["EpisodeEnded", "Metrics", "configure_logging"]
