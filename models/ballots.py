@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 KEPT = 16  # labels remembered one by one; beyond, a retraction takes the oldest remembered weight
 UNKNOWN = -1.0
+NO_VOTES = (UNKNOWN, UNKNOWN, 0.0)
 
 
 class Ballot(NamedTuple):
@@ -22,9 +23,7 @@ class Ballot(NamedTuple):
     last: float
 
 
-def cast(
-    ballot: Ballot | None, at: float, label: float | None, was: float | None, per_life: float
-) -> Ballot | None:
+def cast(ballot: Ballot | None, at: float, label: float | None, was: float | None, per_life: float) -> Ballot | None:
     """The ballot after an episode's label went from `was` to `label` (None: it carries none); None when none is left.
 
     `per_life` is -1 over the mean life in seconds.
@@ -63,7 +62,7 @@ def _take(
 def view(ballot: Ballot | None, now: float, per_life: float) -> tuple[float, float, float]:
     """(last label, recency-weighted share of false, weight of evidence), -1 for unknown labels and shares."""
     if ballot is None:
-        return (UNKNOWN, UNKNOWN, 0.0)
+        return NO_VOTES
     at, false, real, _, _, last = ballot
     evidence = false + real
     if evidence <= 0.0:

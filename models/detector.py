@@ -15,7 +15,8 @@ from models.records import DAY, HOUR, WEEK
 Cell = tuple[float, float]  # (last event, decayed count)
 
 LIFE = 56 * DAY
-_PER_LIFE, _PER_WEEK = -1 / LIFE, -1 / WEEK
+_LIVES = 1 / LIFE
+_PER_LIFE, _PER_WEEK = -_LIVES, -1 / WEEK
 _PRIOR = 2.0  # periods that the coarser rate counts for
 _EXACT = 8  # up to this count the tail is summed; above, its normal approximation is as good
 
@@ -33,26 +34,33 @@ def count(cell: Cell | None, at: float) -> Cell:
     return (at, cell[1] * exp(past * _PER_LIFE) + 1.0) if past > 0.0 else (cell[0], cell[1] + 1.0)
 
 
-def _past(cell: Cell | None, now: float, present: float) -> float:
-    """A cell's count without the present hour's: now is not its own precedent."""
-    if cell is None:
-        return 0.0
-    return max(0.0, cell[1] * exp(min(0.0, (now - cell[0]) * _PER_LIFE)) - present)
+def exposure(age: float) -> tuple[float, float]:
+    """(hours that seven-day counters stand for, days that the cells stand for) after `age` seconds of history."""
+    return (168.0 * (1.0 - exp(age * _PER_WEEK)) + 24.0, (1.0 - exp(age * _PER_LIFE)) * (LIFE / DAY))
 
 
-def score(present: float, week: float, of_week: Cell | None, of_day: Cell | None, now: float, first: float) -> float:
-    """0..1: how unlikely `present` starts in an hour and this one more are.
+def score(
+    present: float, week: float, of_week: Cell | None, of_day: Cell | None, now: float, exposed: tuple[float, float]
+) -> float:
+    """0..1: how unlikely it is to see `present` starts in an hour and this one more.
 
-    `week` is the decayed count over seven days, `first` when the history began.
+    `week` is the decayed count over seven days. What fires now is taken out of the past: it is not its own precedent.
     """
-    age = now - first
-    if age <= 0.0:
-        return 0.0
-    rate = max(0.0, week - present) / (168.0 * (1.0 - exp(age * _PER_WEEK)) + 24.0)
-    days = (1.0 - exp(age * _PER_LIFE)) * (LIFE / DAY)
-    hourly = (_past(of_day, now, present) + _PRIOR * rate) / (days + _PRIOR)
-    expected = (_past(of_week, now, present) + _PRIOR * hourly) / (days / 7.0 + _PRIOR)
-    return unlikely(int(present + 1.5), expected)
+    hours, days = exposed
+    rate = (week - present) / hours if week > present else 0.0
+    daily = weekly = 0.0
+    if of_day is not None:
+        daily = of_day[1] * exp((of_day[0] - now) * _LIVES) - present
+        if daily < 0.0:
+            daily = 0.0
+    if of_week is not None:
+        weekly = of_week[1] * exp((of_week[0] - now) * _LIVES) - present
+        if weekly < 0.0:
+            weekly = 0.0
+    hourly = (daily + _PRIOR * rate) / (days + _PRIOR)
+    expected = (weekly + _PRIOR * hourly) / (days / 7.0 + _PRIOR)
+    seen = int(present + 1.5)
+    return exp(-expected) if seen == 1 else unlikely(seen, expected)
 
 
 def unlikely(seen: int, expected: float) -> float:

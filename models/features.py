@@ -8,11 +8,11 @@ incident was, not what it looked like.
 from __future__ import annotations
 
 import hashlib
-from math import cos, exp, log1p, pi, sin
+from math import cos, log1p, pi, sin
 from typing import Final
 
 from models import records
-from models.records import HOUR, Series
+from models.records import HOUR, Host, Series
 from models.statistics import Keys, Statistics
 
 FEATURES: Final[tuple[str, ...]] = (
@@ -82,18 +82,24 @@ _CLOCK = tuple(_clock(hour) for hour in range(168))
 def vector(statistics: Statistics, keys: Keys, annotations: dict[str, str], now: float) -> tuple[float, ...]:
     """The features of an alert that arrives at `now`, in the order of FEATURES; O(1), nothing is changed."""
     fingerprint, name, service = statistics.series(keys)
+    named = records.starts(name, now)
     return (
         _SEVERITY_RANK.get(keys.severity, 3.0),
         *_CLOCK[(int(now // HOUR) - _HOURS_TO_MONDAY) % 168],
         _ratio(annotations),
         *statistics.votes(keys, now),
-        *records.starts(fingerprint, now),
-        *_lasting(fingerprint),
-        UNKNOWN if fingerprint is None else log1p(max(0.0, now - fingerprint[1])),
-        *records.starts(name, now),
+        *_of_fingerprint(fingerprint, now),
+        *named,
         *_lasting(name),
-        *_around(statistics, keys, name, records.starts(service, now), now),
+        *_around(statistics, keys, named, records.starts(service, now), now),
     )
+
+
+def _of_fingerprint(record: Series | None, now: float) -> tuple[float, float, float, float, float]:
+    if record is None:
+        return (0.0, 0.0, UNKNOWN, UNKNOWN, UNKNOWN)
+    since = now - record[1]
+    return (*records.starts(record, now), *_lasting(record), log1p(since) if since > 0.0 else 0.0)
 
 
 def _lasting(record: Series | None) -> tuple[float, float]:
@@ -104,23 +110,24 @@ def _lasting(record: Series | None) -> tuple[float, float]:
 
 
 def _around(
-    statistics: Statistics, keys: Keys, name: Series | None, service: tuple[float, float], now: float
+    statistics: Statistics, keys: Keys, name: tuple[float, float], service: tuple[float, float], now: float
 ) -> tuple[float, ...]:
     """From `name_rarity` on: what else happens on the instance and everywhere."""
     whole = statistics.whole()
     if whole is None:
         return (0.0, *service, *(0.0,) * 12)
-    rarity = records.surprise(name, whole, now)
+    anything = records.starts_anywhere(whole, now)
+    rarity = records.surprise(name[1], anything[1])
     host = statistics.host(keys.instance)
-    if host is None:
-        near: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, rarity, 0.0, 0.0)
-    else:
-        quarter, hour, week, names_15m, names_1h, odd = records.view_host(host, now)
-        burst = (quarter + 1.0) / (week / _QUARTERS_PER_WEEK + 1.0)
-        near = (quarter, hour, burst, names_15m, names_1h, odd + rarity, float(host[7]), float(host[8]))
-    everything = whole[2] * exp(min(0.0, (whole[0] - now) / HOUR))
-    anomaly = statistics.anomaly(keys.alertname, name, whole, now)
-    return (rarity, *service, *near, everything, float(whole[4]), *anomaly)
+    near = (0.0, 0.0, 0.0, 0.0, 0.0, rarity, 0.0, 0.0) if host is None else _of_host(host, rarity, now)
+    unusual = statistics.anomaly(keys.alertname, name, anything, now - whole[1], now)
+    return (rarity, *service, *near, anything[0], float(whole[4]), *unusual)
+
+
+def _of_host(host: Host, rarity: float, now: float) -> tuple[float, float, float, float, float, float, float, float]:
+    quarter, hour, week, names_15m, names_1h, odd = records.view_host(host, now)
+    burst = (quarter + 1.0) / (week / _QUARTERS_PER_WEEK + 1.0)
+    return (quarter, hour, burst, names_15m, names_1h, odd + rarity, float(host[7]), float(host[8]))
 
 
 def _ratio(annotations: dict[str, str]) -> float:

@@ -68,13 +68,17 @@ def starts(record: Series | None, now: float) -> tuple[float, float]:
     return (record[2] * exp(past * _PER_HOUR), record[3] * exp(past * _PER_WEEK))
 
 
-def surprise(name: Series | None, whole: Whole | None, at: float) -> float:
-    """How rare a name is among all starts of the last weeks: log(all / its own), 0 when it is all there is."""
-    if whole is None:
-        return 0.0
-    all_starts = whole[3] * exp(min(0.0, (at - whole[0]) * _PER_WEEK))
-    own = 0.0 if name is None else name[3] * exp(min(0.0, (at - name[0]) * _PER_WEEK))
-    return log((all_starts + 1.0) / (own + 1.0)) if all_starts > own else 0.0
+def starts_anywhere(record: Whole, now: float) -> tuple[float, float]:
+    """(starts in 1 h, starts in 7 d), as of `now`."""
+    past = now - record[0]
+    if past <= 0.0:
+        return (record[2], record[3])
+    return (record[2] * exp(past * _PER_HOUR), record[3] * exp(past * _PER_WEEK))
+
+
+def surprise(name: float, anything: float) -> float:
+    """How rare a name is, from its starts and all starts in 7 d: log(all / its own), 0 when it is all there is."""
+    return log((anything + 1.0) / (name + 1.0)) if anything > name else 0.0
 
 
 def count_on_host(record: Host | None, at: float, before: float | None, rare: float, critical: bool) -> Host:

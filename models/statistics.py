@@ -79,7 +79,9 @@ class Statistics:
         name, everything = names.get(alertname), whole.get(_EVERYTHING)
         pair = (instance, alertname)
         before = self._pairs.get(pair)
-        rare = records.surprise(name, everything, at)
+        rare = 0.0
+        if everything is not None:
+            rare = records.surprise(records.starts(name, at)[1], records.starts_anywhere(everything, at)[1])
         last = None if before is None else before[0]
         host = records.count_on_host(hosts.get(instance), at, last, rare, severity == "CRITICAL")
         hosts.put(instance, host)
@@ -92,11 +94,13 @@ class Statistics:
         self._count_cells(at, alertname)
 
     def _count_cells(self, at: float, alertname: str) -> None:
-        cells, of_all = self._cells, self._cells_of_all
-        for slot in detector.slots(at):
-            key = (alertname, slot)
-            cells.put(key, detector.count(cells.get(key), at))
-            of_all.put(slot, detector.count(of_all.get(slot), at))
+        cells, of_all, count = self._cells, self._cells_of_all, detector.count
+        of_week, of_day = detector.slots(at)
+        week, day = (alertname, of_week), (alertname, of_day)
+        cells.put(week, count(cells.get(week), at))
+        cells.put(day, count(cells.get(day), at))
+        of_all.put(of_week, count(of_all.get(of_week), at))
+        of_all.put(of_day, count(of_all.get(of_day), at))
 
     def ended(self, at: float, keys: Keys, starts_at: float, ends_at: float) -> None:
         """An episode that fired from `starts_at` to `ends_at` is known, at `at`, to have ended."""
@@ -138,22 +142,29 @@ class Statistics:
     def votes(self, keys: Keys, now: float) -> tuple[float, ...]:
         """15 numbers: (last label, share of false, evidence) by fingerprint, name, pattern, instance, its service."""
         fingerprint, alertname, instance, service, namespace, severity = keys
-        view = ballots.view
+        name = self._voted_names.get(alertname)
+        # A name without votes has no fingerprint and no pattern with any, an instance no service: mostly nothing to ask.
+        if name is None:
+            of_rule = ballots.NO_VOTES * 3
+        else:
+            of_rule = (
+                *ballots.view(self._voted_fingerprints.get(fingerprint), now, _LONG),
+                *ballots.view(name, now, _LONG),
+                *ballots.view(self._voted_patterns.get((alertname, namespace, service, severity)), now, _LONG),
+            )
+        host = self._voted_hosts.get(instance)
+        if host is None:
+            return of_rule + ballots.NO_VOTES * 2
         return (
-            *view(self._voted_fingerprints.get(fingerprint), now, _LONG),
-            *view(self._voted_names.get(alertname), now, _LONG),
-            *view(self._voted_patterns.get((alertname, namespace, service, severity)), now, _LONG),
-            *view(self._voted_hosts.get(instance), now, _SHORT),
-            *view(self._voted_services.get((instance, service)), now, _SHORT),
+            *of_rule,
+            *ballots.view(host, now, _SHORT),
+            *ballots.view(self._voted_services.get((instance, service)), now, _SHORT),
         )
 
     def series(self, keys: Keys) -> tuple[Series | None, Series | None, Series | None]:
         """The records of the fingerprint, of the name, and of the instance's service."""
-        return (
-            self._fingerprints.get(keys.fingerprint),
-            self._names.get(keys.alertname),
-            self._services.get((keys.instance, keys.service)),
-        )
+        fingerprint, alertname, instance, service, _, _ = keys
+        return self._fingerprints.get(fingerprint), self._names.get(alertname), self._services.get((instance, service))
 
     def host(self, instance: str) -> Host | None:
         return self._hosts.get(instance)
@@ -161,15 +172,20 @@ class Statistics:
     def whole(self) -> Whole | None:
         return self._whole.get(_EVERYTHING)
 
-    def anomaly(self, alertname: str, name: Series | None, whole: Whole, now: float) -> tuple[float, float]:
-        """How unusual one more start is now, 0..1: of this name, and of anything."""
+    def anomaly(
+        self, alertname: str, name: tuple[float, float], everything: tuple[float, float], age: float, now: float
+    ) -> tuple[float, float]:
+        """How unusual one more start is now, 0..1: of this name, and of anything.
+
+        `name` and `everything` are starts in (1 h, 7 d) as of `now`, `age` is the seconds of history there are.
+        """
+        if age <= 0.0:
+            return (0.0, 0.0)
         of_week, of_day = detector.slots(now)
-        cells, of_all, first = self._cells, self._cells_of_all, whole[1]
-        hour, week = records.starts(name, now)
-        everything = records.starts((whole[0], whole[0], whole[2], whole[3], 0.0, 0.0, 0.0), now)
+        cells, of_all, exposed = self._cells, self._cells_of_all, detector.exposure(age)
         return (
-            detector.score(hour, week, cells.get((alertname, of_week)), cells.get((alertname, of_day)), now, first),
-            detector.score(*everything, of_all.get(of_week), of_all.get(of_day), now, first),
+            detector.score(*name, cells.get((alertname, of_week)), cells.get((alertname, of_day)), now, exposed),
+            detector.score(*everything, of_all.get(of_week), of_all.get(of_day), now, exposed),
         )
 
     def clears_within(self, keys: Keys, q: float) -> float | None:
@@ -247,5 +263,3 @@ def _cast(
 def _ballot(value: list[Any]) -> Ballot:
     at, false, real, labels, recent, last = value
     return Ballot(at, false, real, labels, tuple((when, label) for when, label in recent), last)
-
-

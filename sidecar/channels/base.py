@@ -7,13 +7,13 @@ A channel is pure. It says what to do (`Request`, `Mail`, `Print`), is given the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from datetime import UTC, datetime
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -24,13 +24,20 @@ import msgspec
 from msgspec import Struct
 
 from sidecar.channels.settings import ChannelConfig, redact
+from sidecar.channels.wire import encode_json, origin, quote, retry_after
 from sidecar.domain import DeliveryKind, Message, Outcome, Rejected, Retry, Sent, SilenceRequest
 
 USER_AGENT = "alertmanager-sidecar"
 ANSWER_LIMIT = 32 * 1024 * 1024  # bytes; the longest we read is a list of silences, the rest are short
 CONNECT_TIMEOUT = 5.0  # seconds; a host that does not even accept is not worth a whole request's time
-LONGEST_WAIT = 86400.0  # seconds; a Retry-After beyond a day is a provider's mistake, and would lose the message
-WHY_LIMIT = 300  # characters of a provider's own text that we repeat
+FAILURES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    (
+        (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError),
+        "TLS: the server's certificate does not verify",
+    ),
+    ((aiohttp.ClientSSLError, ssl.SSLError), "TLS: the handshake failed"),
+    ((aiohttp.InvalidURL,), "the URL is not valid"),
+)
 EVERY_KIND: frozenset[DeliveryKind] = frozenset({"notify", "update", "raise", "reminder", "resolve"})
 
 # ------------------------------------------------------------------------------------------------------------- the steps
@@ -168,59 +175,7 @@ def classify_http(status: int, headers: dict[str, str], body: bytes, now: float)
     return Rejected(f"HTTP {status}: {quote(body)}".rstrip(": "))
 
 
-def retry_after(headers: dict[str, str], now: float) -> float | None:
-    """Seconds to wait, from a Retry-After header in seconds or as an HTTP-date (RFC 9110, 10.2.3); None: not said."""
-    raw = headers.get("retry-after", "").strip()
-    if not raw:
-        return None
-    if raw.replace(".", "", 1).isdecimal():
-        return min(float(raw), LONGEST_WAIT)
-    try:
-        return min(max(0.0, parsedate_to_datetime(raw).timestamp() - now), LONGEST_WAIT)
-    except ValueError:
-        return None
-
-
-def quote(body: bytes) -> str:
-    """A provider's own words, on one line, at most WHY_LIMIT characters."""
-    text = " ".join(body[: 8 * WHY_LIMIT].decode("utf-8", "replace").split())
-    return text if len(text) <= WHY_LIMIT else text[: WHY_LIMIT - 1] + "…"
-
-
-def origin(url: str) -> str:
-    """Scheme and host of a URL: what may be shown of one that is a secret."""
-    scheme, _, rest = url.partition("://")
-    host = rest.split("/")[0].split("?")[0].split("#")[0].rpartition("@")[2]
-    return f"{scheme}://{host}" if host else "elsewhere"
-
-
-# --------------------------------------------------------------------------------------------------------------- formats
-
-
-def format_time(at: float | None) -> str:
-    """RFC 3339 in UTC, to the millisecond; None is Go's zero time, as Alertmanager writes "not ended"."""
-    if at is None:
-        return "0001-01-01T00:00:00Z"
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return text.replace(".000Z", "Z")
-
-
-def encode_json(value: Any) -> bytes:
-    """JSON as UTF-8. A lone surrogate, which UTF-8 cannot hold, becomes "?" rather than an error that loses a page."""
-    try:
-        return msgspec.json.encode(value)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_without_surrogates(value))
-
-
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_surrogates(item) for item in value]
-    return value
+# ------------------------------------------------------------------------------------------------------------- requests
 
 
 def post_json(url: str, value: Any, config: ChannelConfig, headers: dict[str, str] | None = None) -> Request:
@@ -323,14 +278,11 @@ def _sentence(error: BaseException, timeout: float) -> str:
     """A network failure in words. Made from the kind of error: an error's own text may hold the URL, a secret."""
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return "TLS: the server's certificate does not verify"
-    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return "TLS: the handshake failed"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f"DNS: {error.host} has no address"
-    if isinstance(error, aiohttp.InvalidURL):
-        return "the URL is not valid"
+    for kinds, words in FAILURES:
+        if isinstance(error, kinds):
+            return words
     if isinstance(error, OSError) and error.strerror:
         return f"the connection failed: {error.strerror}"
     return f"the connection broke ({type(error).__name__})"
@@ -378,7 +330,10 @@ async def _mail(step: Mail, now: float) -> Response:
     )
     try:
         async with asyncio.timeout(step.timeout):
-            return await _transact(client, step, now)
+            answer = await _transact(client, step, now)
+        with contextlib.suppress(aiosmtplib.SMTPException, OSError):  # taken is taken, however the goodbye goes
+            await client.quit(timeout=1.0)
+        return answer  # noqa: TRY300 the handlers are for what is above
     except aiosmtplib.SMTPResponseException as error:
         return Response(error.code, {}, error.message.encode("utf-8", "replace"))
     except aiosmtplib.SMTPException as error:

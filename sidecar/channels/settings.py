@@ -166,7 +166,7 @@ class ChannelConfig(Section):
     def warnings(self) -> tuple[str, ...]:
         """What check-config should say about a block that is valid: keys without effect, and what is missing."""
         unused = sorted(self.NO_EFFECT & self.model_fields_set)
-        found = [f"{key} has no effect here: the sidecar writes its own messages" for key in unused]
+        found = [f"{key.rstrip('_')} has no effect here: the sidecar writes its own messages" for key in unused]
         found += [
             f"http_config.{key} has no effect here"
             for key in ("follow_redirects", "enable_http2")
@@ -205,7 +205,9 @@ def secrets_in(section: BaseModel) -> set[str]:
             parts = urlsplit(text) if text.startswith(("http://", "https://")) else None
             found.add(text)
             if parts:
-                found |= {part for part in (parts.path, parts.query) if len(part) >= SHORT_PATH} | {parts.password or ""}
+                found |= {part for part in (parts.path, parts.query) if len(part) >= SHORT_PATH} | {
+                    parts.password or ""
+                }
     return {text for text in found if len(text) >= SHORT}
 
 

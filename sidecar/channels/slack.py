@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import SecretStr, field_validator, model_validator
 
 from sidecar.channels import prose
 from sidecar.channels.base import (
@@ -23,11 +22,11 @@ from sidecar.channels.base import (
     Response,
     Step,
     classify_http,
-    encode_json,
     post_json,
     wanted,
 )
 from sidecar.channels.settings import ChannelConfig, SecretUrl, digest, reveal
+from sidecar.channels.wire import encode_json
 from sidecar.domain import Line, Message, Outcome, Rejected, Retry, Sent
 
 HEADER_LIMIT = 150  # characters, https://docs.slack.dev/reference/block-kit/blocks/header-block
@@ -37,6 +36,7 @@ FIELDS_LIMIT = 10
 CONTEXT_LIMIT = 10  # elements, https://docs.slack.dev/reference/block-kit/blocks/context-block
 BLOCKS_LIMIT = 50  # https://docs.slack.dev/reference/block-kit/blocks
 TOTAL_LIMIT = 13_000  # undocumented: msg_blocks_too_long at ~13,200, https://github.com/slackapi/bolt-js/issues/2509
+LABEL_CUT = 200  # characters of a label's value; ours, so that one alert leaves room for others
 TEXT_LIMIT = 4000  # characters recommended for `text`, https://docs.slack.dev/reference/methods/chat.postMessage
 
 # https://docs.slack.dev/reference/methods/chat.postMessage#errors; what passes by itself, all else needs a person.
@@ -64,6 +64,10 @@ HINTS = {
     "is_archived": "the channel is archived",
 }
 API = "https://slack.com/api"
+WEBHOOK_ONLY = (
+    "api_url is an incoming webhook: messages cannot be updated or threaded, and reactions are not counted as votes. "
+    "Give bot_token and channel instead"
+)
 WHOLE_TEAM = re.compile(r"@(?=(?:here|channel|everyone)\b)", re.IGNORECASE)
 
 
@@ -71,8 +75,11 @@ class SlackConfig(ChannelConfig):
     """Alertmanager's `slack_configs`, and `bot_token` (or its own `app_token`), which message ids need."""
 
     NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
-        "username color title title_link pretext text fields short_fields footer fallback callback_id icon_emoji "
-        "icon_url image_url thumb_url link_names mrkdwn_in actions update_message".split()
+        {
+            *("username", "color", "title", "title_link", "pretext", "text", "fields", "short_fields", "footer"),
+            *("fallback", "callback_id", "icon_emoji", "icon_url", "image_url", "thumb_url", "link_names"),
+            *("mrkdwn_in", "actions", "update_message"),
+        }
     )
 
     api_url: SecretUrl = SecretStr(API)
@@ -86,7 +93,7 @@ class SlackConfig(ChannelConfig):
     title_link: str = ""
     pretext: str = ""
     text: str = ""
-    fields_: list[Any] = Field(default=[], alias="fields")
+    fields: tuple[Any, ...] = ()
     short_fields: bool = False
     footer: str = ""
     fallback: str = ""
@@ -96,8 +103,8 @@ class SlackConfig(ChannelConfig):
     image_url: str = ""
     thumb_url: str = ""
     link_names: bool = False
-    mrkdwn_in: list[str] = []
-    actions: list[Any] = []
+    mrkdwn_in: tuple[str, ...] = ()
+    actions: tuple[Any, ...] = ()
     update_message: bool = False
 
     @model_validator(mode="before")
@@ -134,11 +141,7 @@ class SlackConfig(ChannelConfig):
     def warnings(self) -> tuple[str, ...]:
         found = super().warnings()
         if not self.has_token:
-            return (
-                "api_url is an incoming webhook: messages cannot be updated or threaded, and reactions are not counted "
-                "as votes. Give bot_token and channel instead",
-                *found,
-            )
+            return (WEBHOOK_ONLY, *found)
         if self.api == API and reveal(self.api_url).rstrip("/") != API:
             return ("api_url is an incoming webhook and is not used: bot_token is", *found)
         return found
@@ -211,9 +214,7 @@ class Slack(Channel[Message, SlackConfig]):
 
 
 def _call(config: SlackConfig, method: str, body: dict[str, Any]) -> Request:
-    return post_json(
-        f"{config.api}/{method}", body, config, {"Authorization": f"Bearer {reveal(config.bot_token)}"}
-    )
+    return post_json(f"{config.api}/{method}", body, config, {"Authorization": f"Bearer {reveal(config.bot_token)}"})
 
 
 def _answer(response: Response) -> dict[str, Any] | None:
@@ -315,7 +316,7 @@ def _tail(message: Message) -> list[dict[str, Any]]:
         blocks.append(_section("*Why you are told:*" + _bullets(why, 2 * prose.RULES_SHOWN)))
     links = [link(text, url) for text, url in prose.links(message) if len(url) <= 400]
     if links:
-        blocks.append(_section(" | ".join(links)[:SECTION_LIMIT] if len(links) == 1 else _joined(links)))
+        blocks.append(_section(_joined(links)))
     if message.status == "firing":
         blocks.append(_context(["React 👍 useful or 👎 noise"]))
     return blocks
@@ -350,9 +351,6 @@ def alert_text(line: Line, message: Message) -> str:
     return _fill([*rows, *(["*Labels:*", *tags] if tags else [])])
 
 
-LABEL_CUT = 200  # characters of a label's value here
-
-
 def _fill(rows: list[str]) -> str:
     text = ""
     for row in rows:
@@ -374,4 +372,5 @@ def _context(texts: list[str]) -> dict[str, Any]:
     return {"type": "context", "elements": [_mrkdwn(text) for text in texts[:CONTEXT_LIMIT]]}
 
 
-_size: Callable[[Any], int] = lambda blocks: len(encode_json(blocks))  # noqa: E731
+def _size(blocks: list[dict[str, Any]]) -> int:
+    return len(encode_json(blocks))

@@ -130,3 +130,8 @@ def fingerprint_of(labels: dict[str, str]) -> str:
     """16 hex digits that name a label set, for senders that send none (Alertmanager always does)."""
     packed = msgspec.json.encode(sorted(labels.items()))
     return hashlib.blake2b(packed, digest_size=8).hexdigest()
+
+
+def encoded(received: tuple[Received, ...]) -> bytes:
+    """Alerts as JSON again: what is kept of a part of a webhook that had to be taken apart."""
+    return msgspec.json.encode(received)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,8 +44,8 @@ class Settled(Struct, frozen=True):
     next_at: float = 0.0
 
 
-def _due(now: float, busy: Sequence[str], limit: int) -> Select[Any]:
-    """Keys of what may be sent now, oldest first; rows of one incident and receiver leave in their order."""
+def _due(now: float) -> ColumnElement[bool]:
+    """Rows that may be sent now; those of one incident and receiver leave in their order."""
     before = outbox.alias("before")
     same = and_(before.c.incident == outbox.c.incident, before.c.receiver == outbox.c.receiver)
     first = or_(
@@ -53,19 +53,21 @@ def _due(now: float, busy: Sequence[str], limit: int) -> Select[Any]:
         and_(before.c.seq == outbox.c.seq, outbox.c.kind == "resolve", before.c.kind != "resolve"),
     )
     waits = exists().where(same, before.c.state.in_(OPEN), first)
-    query = select(outbox.c.dedup_key).where(outbox.c.state.in_(OPEN), outbox.c.next_at <= now, ~waits)
-    if busy:
-        query = query.where(outbox.c.receiver.not_in(busy))
-    return query.order_by(outbox.c.next_at, outbox.c.received_at).limit(limit)
+    return and_(outbox.c.state.in_(OPEN), outbox.c.next_at <= now, ~waits)
 
 
-async def claim(
-    database: Database, now: float, lease: float, holder: str, busy: Sequence[str] = (), limit: int = 50
-) -> list[Claimed]:
-    """Rows that are due, now leased to `holder`; a lease that has run out can be claimed by anyone."""
+async def due_targets(connection: AsyncConnection, now: float) -> list[str]:
+    """Who has something to be sent."""
+    query = select(outbox.c.receiver).where(outbox.c.state.in_(OPEN), outbox.c.next_at <= now).distinct()
+    return [receiver for (receiver,) in await connection.execute(query)]
+
+
+async def claim(database: Database, target: str, now: float, lease: float, holder: str, limit: int) -> list[Claimed]:
+    """Rows for one target that are due, oldest first, now leased to `holder`; a lease that ran out is anyone's."""
     columns = [outbox.c[name] for name in Claimed.__struct_fields__]
+    query = select(outbox.c.dedup_key).where(outbox.c.receiver == target, _due(now))
+    query = query.order_by(outbox.c.next_at, outbox.c.received_at).limit(limit)
     async with database.write() as connection:
-        query = _due(now, busy, limit)
         if not database.sqlite:
             query = query.with_for_update(skip_locked=True, of=outbox)
         keys = [row.dedup_key for row in await connection.execute(query)]
@@ -176,6 +178,7 @@ __all__ = [
     "Settled",
     "claim",
     "depths",
+    "due_targets",
     "incident_at",
     "listing",
     "merge_updates",

@@ -122,6 +122,15 @@ async def behind(database: Database, shard: int) -> tuple[int, int]:
     return int(projected), int(head)
 
 
+async def skip(database: Database, shard: int) -> int:
+    """Pass over the next log row; returns 1."""
+    async with database.write() as connection:
+        await connection.execute(
+            update(shards).where(shards.c.shard == shard).values(projected=shards.c.projected + 1)
+        )
+    return 1
+
+
 _STATEMENTS: Final = {
     dialect: tuple(text(statement) for statement in _statements(dialect)) for dialect in ("postgresql", "sqlite")
 }

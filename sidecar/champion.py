@@ -1,0 +1,79 @@
+"""Notices which model is promoted, tries it in a process of its own, and swaps it in without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from models.artifact import ArtifactError, read, try_out, unpack
+from models.scorers import LightGBMScorer
+from sidecar.config import Config
+from sidecar.errors import StoreError
+from sidecar.scoring import Scorers
+from sidecar.store import training
+from sidecar.store.engine import Database
+from sidecar.telemetry import Metrics
+
+LOOK_SECONDS: Final = 3.0
+TRY_SECONDS: Final = 60.0
+logger = structlog.get_logger()
+
+
+class Champion:
+    """`run` is its loop; `look` once."""
+
+    def __init__(self, database: Database, scorers: Scorers, config: Callable[[], Config], metrics: Metrics) -> None:
+        self._database = database
+        self._scorers = scorers
+        self._config = config
+        self._metrics = metrics
+        self._refused: set[str] = set()  # a damaged artifact is tried once, not every few seconds
+        self._show()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except StoreError as error:
+                logger.warning("champion_unreachable", why=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> bool:
+        """Whether another model serves now. A damaged one leaves the present model in place."""
+        async with self._database.read() as connection:
+            version = await training.champion_version(connection)
+            if version is None or version == self._scorers.version or version in self._refused:
+                return False
+            found = await training.champion(connection)
+        if found is None:
+            return False
+        try:
+            scorer = await asyncio.to_thread(self._load, found[1])
+        except ArtifactError as error:
+            self._refused.add(version)
+            logger.error("model_refused", version=version, why=str(error))  # noqa: TRY400: the reason is the error
+            return False
+        self._scorers.use(scorer)
+        self._show()
+        logger.info("model_swapped", version=version)
+        return True
+
+    def _load(self, files: dict[str, str]) -> LightGBMScorer:
+        secret = self._config().training.signing_key
+        key = secret.get_secret_value().encode() if secret is not None else None
+        with tempfile.TemporaryDirectory(prefix="sidecar-model-") as place:
+            folder = Path(place) / "artifact"
+            unpack(files, folder)
+            try_out(folder, key, TRY_SECONDS)
+            return LightGBMScorer(read(folder, key))
+
+    def _show(self) -> None:
+        version = self._scorers.version
+        self._metrics.model.info({"name": "false-positive-classifier", "version": version})
+        self._metrics.fallback.set(version == "cold-start")

@@ -1,0 +1,263 @@
+"""The outbox worker: claim, send, settle. A stuck or failing destination never delays another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+import structlog
+from msgspec import Struct
+
+from sidecar.channels import CHANNELS_BY_NAME
+from sidecar.channels.base import send
+from sidecar.config import Config
+from sidecar.decider import Decider, Work
+from sidecar.delivery.backoff import next_try
+from sidecar.delivery.message import compose
+from sidecar.delivery.pace import Pace
+from sidecar.domain import (
+    Delivered,
+    Message,
+    Outcome,
+    Pattern,
+    Rejected,
+    Retry,
+    Sent,
+    SilenceRequest,
+    SilenceSettled,
+)
+from sidecar.errors import StoreError
+from sidecar.projector import Projector
+from sidecar.store import outbox, queries
+from sidecar.store.engine import Database
+from sidecar.telemetry import Metrics
+
+POLL_SECONDS: Final = 0.5
+AT_ONCE: Final = 8  # to one target; each its own task
+PROJECTED_WITHIN: Final = 10.0  # s: a message waits this long for the tables before it is tried again
+SILENCE: Final = "silence"  # the target of silences
+logger = structlog.get_logger()
+
+
+class Target(Struct, frozen=True):
+    """One integration of a receiver: what an outbox row names as `receiver/channel/index`."""
+
+    receiver: str
+    channel: Any
+    config: Any
+
+
+class Worker:
+    """`run` is its loop; `wake` after a commit."""
+
+    def __init__(
+        self,
+        database: Database,
+        decider: Decider,
+        projector: Projector,
+        config: Callable[[], Config],
+        metrics: Metrics,
+        clock: Callable[[], float],
+        holder: str,
+    ) -> None:
+        self._database = database
+        self._decider = decider
+        self._projector = projector
+        self._config = config
+        self._metrics = metrics
+        self._clock = clock
+        self._holder = holder
+        self._wake = asyncio.Event()
+        self._paces: dict[str, Pace] = {}
+        self._sending: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self, session: aiohttp.ClientSession) -> None:
+        """Until cancelled; what is being sent then is finished by `drain`."""
+        while True:
+            self._wake.clear()
+            started = 0
+            try:
+                started = await self._round(session)
+            except StoreError as error:
+                logger.warning("outbox_unreachable", why=str(error))
+            if not started:
+                try:
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
+
+    async def drain(self, seconds: float) -> None:
+        """Let what is being sent end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+    async def _round(self, session: aiohttp.ClientSession) -> int:
+        now = self._clock()
+        async with self._database.read() as connection:
+            targets = await outbox.due_targets(connection, now)
+        started = 0
+        for name in targets:
+            started += await self._start(name, now, session)
+        return started
+
+    async def _start(self, name: str, now: float, session: aiohttp.ClientSession) -> int:
+        target = self._target(name)
+        pace = self._pace(target, name)
+        room = min(pace.free(now), AT_ONCE - self._sending.get(name, 0))
+        if room <= 0:
+            return 0
+        rows = await outbox.claim(self._database, name, now, self._config().delivery.lease, self._holder, room)
+        pace.take(now, len(rows))
+        for row in rows:
+            self._sending[name] = self._sending.get(name, 0) + 1
+            task = asyncio.create_task(self._deliver(row, target, pace, session))
+            self._tasks.add(task)
+            task.add_done_callback(self._done(name))
+        return len(rows)
+
+    def _done(self, name: str) -> Callable[[asyncio.Task[None]], None]:
+        def forget(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._sending[name] -= 1
+            self._wake.set()
+            if not task.cancelled() and task.exception() is not None:
+                logger.error("delivery_failed", target=name, error=repr(task.exception()))
+
+        return forget
+
+    def _target(self, name: str) -> Target | None:
+        config = self._config()
+        if name == SILENCE:
+            silences = config.silence_config
+            return None if silences is None else Target(SILENCE, CHANNELS_BY_NAME[SILENCE], silences)
+        found = config.integration(name)
+        return None if found is None else Target(name.split("/")[0], CHANNELS_BY_NAME[found[0]], found[1])
+
+    def _pace(self, target: Target | None, name: str) -> Pace:
+        if target is None:
+            return self._paces.setdefault(name, Pace(AT_ONCE, AT_ONCE))
+        key = f"{target.channel.name}:{target.channel.destination(target.config)}"
+        if key not in self._paces:
+            per_second, burst = target.channel.rate
+            chosen = self._config().delivery.rates.get(target.channel.name)
+            self._paces[key] = Pace(chosen or per_second, burst if chosen is None else max(1.0, chosen))
+        return self._paces[key]
+
+    # ----------------------------------------------------------------------------------------------------------- one row
+
+    async def _deliver(self, row: outbox.Claimed, target: Target | None, pace: Pace, session: aiohttp.ClientSession) -> None:
+        began = time.monotonic()
+        message: Message | SilenceRequest | None = None
+        try:
+            message, ref = await self._said(row)
+            outcome = await self._send(message, ref, target, session)
+        except StoreError as error:
+            outcome = Retry(f"the database: {error}")
+        await self._settle(row, target, outcome, time.monotonic() - began, pace, message)
+
+    async def _send(
+        self, message: Message | SilenceRequest | None, ref: str, target: Target | None, session: aiohttp.ClientSession
+    ) -> Outcome:
+        if target is None:
+            return Rejected("the configuration has no such receiver any more: add it, or replay this after a change")
+        if message is None:
+            return Retry("the tables are behind the log")
+        try:
+            return await send(session, target.channel, message, target.config, ref, clock=self._clock)
+        except Exception as error:  # noqa: BLE001: the edge of a delivery: a message that cannot be rendered is parked
+            logger.exception("render_failed", channel=target.channel.name)
+            return Rejected(f"it could not be rendered: {type(error).__name__}: {error}")
+
+    async def _said(self, row: outbox.Claimed) -> tuple[Message | SilenceRequest | None, str]:
+        """What to send, from the latest state, and where an earlier message of it is."""
+        if row.kind == "silence":
+            return msgspec.json.decode(row.body, type=SilenceRequest), ""
+        seq = await outbox.merge_updates(self._database, row, self._clock()) if row.kind == "update" else row.seq
+        if not await self._projector.reached(seq, PROJECTED_WITHIN):
+            return None, ""
+        async with self._database.read() as connection:
+            view = await queries.incident_view(connection, row.incident)
+            ref = await outbox.ref_of(connection, row.incident, row.receiver)
+        if view is None or not view.episodes:
+            return None, ""
+        return compose(view, row.kind, row.incident, self._config()), ref  # type: ignore[arg-type]
+
+    async def _settle(
+        self,
+        row: outbox.Claimed,
+        target: Target | None,
+        outcome: Outcome,
+        took: float,
+        pace: Pace,
+        message: Message | SilenceRequest | None,
+    ) -> None:
+        now = self._clock()
+        settled = self._settled(row, outcome, took, now)
+        if isinstance(outcome, Retry) and outcome.after is not None:
+            pace.pause(now + outcome.after)
+        self._count(row, target, outcome, now, message)
+        if settled.state == "waiting":
+            async with self._database.write() as connection:
+                await outbox.settle(connection, [settled])
+            return
+        event = _event(row, target, settled)
+        await self._decider.submit(Work(outcomes=(event,) if event is not None else (), settled=(settled,)))
+
+    def _settled(self, row: outbox.Claimed, outcome: Outcome, took: float, now: float) -> outbox.Settled:
+        match outcome:
+            case Sent(ref):
+                return outbox.Settled(row, "sent", now, "sent", ref=ref, took=took)
+            case Rejected(why):
+                logger.error("delivery_rejected", key=row.dedup_key, why=why)
+                return outbox.Settled(row, "dead", now, "rejected", why=why, took=took)
+            case Retry(why, after):
+                policy = self._config().delivery
+                if now - row.received_at > policy.give_up_after:
+                    logger.error("delivery_given_up", key=row.dedup_key, why=why)
+                    return outbox.Settled(row, "dead", now, "retry", why=f"given up: {why}", took=took)
+                wait = next_try(row.attempts, after, policy.max_backoff, random.random())
+                logger.warning("delivery_delayed", key=row.dedup_key, why=why, seconds=round(wait, 1))
+                return outbox.Settled(row, "waiting", now, "retry", why=why, took=took, next_at=now + wait)
+
+    def _count(
+        self,
+        row: outbox.Claimed,
+        target: Target | None,
+        outcome: Outcome,
+        now: float,
+        message: Message | SilenceRequest | None,
+    ) -> None:
+        channel = target.channel.name if target is not None else "none"
+        receiver = target.receiver if target is not None else "none"
+        if not isinstance(outcome, Sent):
+            kind = "rejected" if isinstance(outcome, Rejected) else "retry"
+            self._metrics.failed.labels(receiver, channel, kind).inc()
+            return
+        if isinstance(message, SilenceRequest):
+            self._metrics.silences.labels(message.reason).inc()
+            return
+        self._metrics.sent.labels(receiver, channel).inc()
+        self._metrics.latency.labels(channel).observe(max(0.0, now - row.received_at))
+        if message is not None and row.kind == "resolve":
+            self._metrics.per_notification.observe(message.firing + message.resolved)
+
+
+def _event(row: outbox.Claimed, target: Target | None, settled: outbox.Settled) -> Delivered | SilenceSettled | None:
+    """What the rules need to know of it: nothing of an update, which tells nobody anew."""
+    if row.kind == "silence":
+        state = "active" if settled.state == "sent" else "failed"
+        return SilenceSettled(settled.at, Pattern(*row.incident.split("\x1f")), state, settled.ref)
+    if row.kind == "update" and settled.state == "sent":
+        return None
+    receiver = target.receiver if target is not None else row.receiver.split("/")[0]
+    return Delivered(settled.at, row.incident, receiver, row.kind, settled.state, settled.ref)

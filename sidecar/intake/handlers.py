@@ -1,0 +1,229 @@
+"""The thin HTTP handlers. Machine endpoints never answer 3xx, 413 or 429: Alertmanager would lose the alerts.
+
+A webhook is answered 200 only after its commit, 503 when it cannot be committed (Alertmanager retries), 400 only for
+what can never be parsed, 401 for a wrong secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+from typing import Final
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from sidecar.app_keys import SIDECAR, Sidecar
+from sidecar.decider import Work
+from sidecar.domain import Feedback
+from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
+from sidecar.intake import feedback, slack_events, webhook
+from sidecar.store import queries
+
+ASIDE: Final = "it could not be decided"
+VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
+logger = structlog.get_logger()
+
+
+def routes() -> list[web.RouteDef]:
+    """Every route; the webhook's many spellings are one handler, so that none of them redirects."""
+    return [
+        web.post("/{_:/*}{alias:(api/v1/)?}webhook{__:/*}", receive),
+        web.post("/api/v2/feedback", give_feedback),
+        web.post("/slack/events", hear_slack),
+        web.get("/-/healthy", say_healthy),
+        web.get("/-/ready", say_ready),
+        web.post("/-/reload", reload),
+        web.put("/-/reload", reload),
+        web.get("/metrics", show_metrics),
+    ]
+
+
+async def receive(request: web.Request) -> web.Response:
+    """An Alertmanager webhook."""
+    sidecar = request.app[SIDECAR]
+    status, text = await _receive(request, sidecar)
+    sidecar.metrics.webhooks.labels(str(status)).inc()
+    headers = {"WWW-Authenticate": 'Bearer realm="sidecar"'} if status == web.HTTPUnauthorized.status_code else None
+    return web.Response(status=status, text=text, headers=headers)
+
+
+async def _receive(request: web.Request, sidecar: Sidecar) -> tuple[int, str]:
+    if not _allowed(request, sidecar.config.server.webhook_secret_value):
+        return 401, "send server.webhook_secret as a Bearer token or as the Basic password (http_config)"
+    if not sidecar.ready:
+        return 503, "starting or stopping"
+    try:
+        body = await _body(request, sidecar)
+        parsed = webhook.parse(body, sidecar.clock())
+    except PayloadError as error:
+        logger.warning("webhook_unreadable", why=str(error), remote=request.remote)
+        return 400, str(error)
+    except TimeoutError:
+        return 503, "the body did not arrive in time"
+    try:
+        await _set_aside(parsed.poison, sidecar)
+        await _decide(parsed, body, sidecar)
+    except StoreError as error:
+        logger.warning("webhook_refused", why=str(error))
+        return 503, "it could not be stored: send it again"
+    return 200, "ok"
+
+
+async def _body(request: web.Request, sidecar: Sidecar) -> bytes:
+    try:
+        async with asyncio.timeout(sidecar.config.server.body_timeout):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        limit = sidecar.config.server.body_limit
+        raise PayloadError(f"the body is larger than server.body_limit ({limit} bytes): raise it, or set max_alerts") from None
+    except (web.HTTPException, ValueError) as error:
+        raise PayloadError(f"the body cannot be read: {error}") from None
+
+
+async def _decide(parsed: webhook.Parsed, body: bytes, sidecar: Sidecar) -> None:
+    """Commit a webhook. One that makes its batch fail is taken apart, alert by alert, and only the poison set aside."""
+    if parsed.truncated:
+        sidecar.metrics.truncated.inc(parsed.truncated)
+        logger.warning("alerts_truncated", count=parsed.truncated)
+    if not parsed.received:
+        return
+    try:
+        await sidecar.decider.submit(Work(received=parsed.received))
+        return
+    except Refused as error:
+        if len(parsed.received) == 1:
+            await _set_aside((webhook.Poison(f"{ASIDE}: {error}", body),), sidecar)
+            return
+    halves = (parsed.received[: len(parsed.received) // 2], parsed.received[len(parsed.received) // 2 :])
+    for half in halves:
+        await _decide(webhook.Parsed(half), webhook.encoded(half), sidecar)
+
+
+async def _set_aside(poison: tuple[webhook.Poison, ...], sidecar: Sidecar) -> None:
+    for one in poison:
+        name = hashlib.sha256(one.body).hexdigest()
+        logger.error("alert_quarantined", id=name, why=one.why)
+        sidecar.metrics.quarantined.inc()
+        async with sidecar.database.write() as connection:
+            await queries.set_aside(connection, name, sidecar.clock(), one.why.replace("\x00", ""), one.body)
+
+
+def _allowed(request: web.Request, secret: str) -> bool:
+    """Whether the request carries the secret, as Bearer token or Basic password; always, where none is configured."""
+    if not secret:
+        return True
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode("utf-8", "replace").partition(":")[2]
+        except (binascii.Error, ValueError):
+            return False
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.encode())
+
+
+# --------------------------------------------------------------------------------------------------------------- feedback
+
+
+async def give_feedback(request: web.Request) -> web.Response:
+    """`POST /api/v2/feedback`."""
+    sidecar = request.app[SIDECAR]
+    if not _allowed(request, sidecar.config.server.api_secret_value):
+        return web.json_response({"error": "send server.api_secret as a Bearer token"}, status=401)
+    try:
+        said = feedback.read(await _body(request, sidecar))
+        given = Feedback(said.who, said.kind, said.episodes, "api", said.retracted, said.comment)
+        counted = await _vote(given, said.incident, sidecar)
+    except PayloadError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    except UnknownEpisode as error:
+        return web.json_response({"error": str(error)}, status=404)
+    except TooOld as error:
+        return web.json_response({"error": str(error)}, status=410)
+    except (StoreError, TimeoutError) as error:
+        return web.json_response({"error": f"not stored, send it again: {error}"}, status=503)
+    return web.json_response({"counted": counted})
+
+
+async def hear_slack(request: web.Request) -> web.Response:
+    """Slack's Events API: a reaction on a message of ours is a vote."""
+    sidecar = request.app[SIDECAR]
+    secret = sidecar.config.slack.signing_secret_value
+    if not secret:
+        return web.Response(status=404, text="slack.signing_secret is not configured")
+    try:
+        body = await _body(request, sidecar)
+        slack_events.verify(request.headers, body, secret, sidecar.clock())
+        event = slack_events.read(body)
+    except AuthError as error:
+        return web.Response(status=401, text=str(error))
+    except PayloadError as error:
+        return web.Response(status=400, text=str(error))
+    if isinstance(event, slack_events.Challenge):
+        return web.Response(text=event.text)
+    if event is not None:
+        try:
+            await _count_reaction(event, sidecar)
+        except (StoreError, TimeoutError) as error:
+            logger.warning("reaction_delayed", why=str(error))
+            return web.Response(status=503, text="not stored, send it again")
+    return web.Response(text="ok")
+
+
+async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> None:
+    kind = sidecar.config.slack.kind_of(event.emoji)
+    incident = await feedback.incident_of(sidecar.database, event.ref) if kind is not None else None
+    if kind is None or incident is None:
+        return
+    async with sidecar.database.read() as connection:
+        if event.event_id and await queries.was_seen(connection, event.event_id):
+            return
+    try:
+        await _vote(Feedback(event.who, kind, (), "slack", event.removed), incident, sidecar)
+    except (UnknownEpisode, TooOld) as error:
+        logger.info("reaction_not_counted", why=str(error))
+    if event.event_id:
+        async with sidecar.database.write() as connection:
+            await queries.mark_seen(connection, event.event_id, sidecar.clock())
+
+
+async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
+    await sidecar.projector.reached(sidecar.decider.state.seq, VOTE_WAITS)
+    votes = await feedback.votes_of(sidecar.database, given, incident, sidecar.clock())
+    await sidecar.decider.submit(Work(votes=votes))
+    sidecar.metrics.feedback.labels(given.kind.value, given.source).inc()
+    return len(votes)
+
+
+# -------------------------------------------------------------------------------------------------------------- operating
+
+
+async def say_healthy(_: web.Request) -> web.Response:
+    return web.Response(text="healthy")
+
+
+async def say_ready(request: web.Request) -> web.Response:
+    ready = request.app[SIDECAR].ready
+    return web.Response(status=200 if ready else 503, text="ready" if ready else "not ready")
+
+
+async def reload(request: web.Request) -> web.Response:
+    """Read the configuration again; a bad file keeps the old one."""
+    sidecar = request.app[SIDECAR]
+    if not _allowed(request, sidecar.config.server.api_secret_value):
+        return web.Response(status=401, text="send server.api_secret as a Bearer token")
+    try:
+        sidecar.reload()
+    except ConfigError as error:
+        return web.Response(status=400, text=f"the old configuration stays:\n{error}\n")
+    return web.Response(text="reloaded")
+
+
+async def show_metrics(request: web.Request) -> web.Response:
+    sidecar = request.app[SIDECAR]
+    body = generate_latest(sidecar.metrics.registry)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

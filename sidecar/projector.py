@@ -1,0 +1,87 @@
+"""Keeps the tables that people read up to date with the log, and lets others wait until they are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from sidecar.errors import Refused, StoreError
+from sidecar.store import projections
+from sidecar.store.engine import Database
+from sidecar.telemetry import Metrics
+
+IDLE_SECONDS: Final = 1.0  # how often it looks without being woken: other replicas write too
+RETRY_SECONDS: Final = 1.0
+BUSY_SECONDS: Final = 0.02  # between pieces while webhooks wait: they come first
+logger = structlog.get_logger()
+
+
+class Projector:
+    """`run` is its loop; `wake` after a commit; `reached` waits for a seq."""
+
+    def __init__(self, database: Database, metrics: Metrics, busy: Callable[[], bool], shard: int = 0) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._busy = busy
+        self._shard = shard
+        self._wake = asyncio.Event()
+        self._moved = asyncio.Condition()
+        self._projected = -1
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def reached(self, seq: int, timeout: float) -> bool:  # noqa: ASYNC109: the caller decides on both outcomes
+        """Whether the tables hold everything up to `seq`, waiting up to `timeout` seconds for it."""
+        if self._projected >= seq:
+            return True
+        self._wake.set()
+        try:
+            async with asyncio.timeout(timeout), self._moved:
+                await self._moved.wait_for(lambda: self._projected >= seq)
+        except TimeoutError:
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                while await self.step():
+                    if self._busy():
+                        await asyncio.sleep(BUSY_SECONDS)
+            except StoreError as error:
+                logger.warning("projection_delayed", why=str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def step(self) -> int:
+        """Take in one piece of the log; returns how many rows."""
+        try:
+            taken = await projections.project(self._database, self._shard)
+        except Refused:
+            taken = await self._one_by_one()
+        projected, head = await projections.behind(self._database, self._shard)
+        self._metrics.behind.set(head - projected)
+        if projected != self._projected:
+            self._projected = projected
+            async with self._moved:
+                self._moved.notify_all()
+        return taken
+
+    async def _one_by_one(self) -> int:
+        """A row that the tables cannot take is passed over, loudly: it stays in the log, and the others go on."""
+        try:
+            return await projections.project(self._database, self._shard, rows=1)
+        except Refused as error:
+            logger.exception("projection_skipped", why=str(error))
+            self._metrics.skipped.inc()
+            return await projections.skip(self._database, self._shard)
