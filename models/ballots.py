@@ -7,51 +7,52 @@ that a change or a retraction takes away exactly what the earlier label had adde
 from __future__ import annotations
 
 from math import exp
-from typing import NamedTuple
+from typing import Final
 
-KEPT = 16  # labels remembered one by one; beyond, a retraction takes the oldest remembered weight
-UNKNOWN = -1.0
-NO_VOTES = (UNKNOWN, UNKNOWN, 0.0)
+KEPT: Final = 16  # labels remembered one by one; beyond, a retraction takes the oldest remembered weight
+UNKNOWN: Final = -1.0
+NO_VOTES: Final = (UNKNOWN, UNKNOWN, 0.0)
 
-
-class Ballot(NamedTuple):
-    at: float  # of the newest event
-    false: float  # decayed to `at`
-    real: float
-    labels: int  # how many episodes carry one
-    recent: tuple[tuple[float, float], ...]  # (when, label), oldest first, at most KEPT
-    last: float
+Recent = tuple[tuple[float, float], ...]  # (when, label), oldest first, at most KEPT
+# (newest event, last label, share of false, evidence decayed to the newest event, labelled episodes, recent ones).
+# A plain tuple: every start copies a reference to it, and reading one costs half of what a NamedTuple does.
+Ballot = tuple[float, float, float, float, int, Recent]
 
 
-def cast(ballot: Ballot | None, at: float, label: float | None, was: float | None, per_life: float) -> Ballot | None:
+def cast(ballot: Ballot | None, at: float, label: float | None, was: float | None, *, per_life: float) -> Ballot | None:
     """The ballot after an episode's label went from `was` to `label` (None: it carries none); None when none is left.
 
     `per_life` is -1 over the mean life in seconds.
     """
-    if ballot is None:
-        ballot = Ballot(at, 0.0, 0.0, 0, (), UNKNOWN)
-    at = max(at, ballot.at)
-    keep = exp((at - ballot.at) * per_life)
-    false, real, labels, recent = ballot.false * keep, ballot.real * keep, ballot.labels, ballot.recent
+    newest, last, share, evidence, labels, recent = ballot or (at, UNKNOWN, 0.0, 0.0, 0, ())
+    at = max(at, newest)
+    evidence *= exp((at - newest) * per_life)
+    false, real = share * evidence, (1.0 - share) * evidence
     if was is not None and labels > 0:
         gone, recent = _take(recent, at, was)
         weight = exp((at - gone) * per_life)
         false, real, labels = max(0.0, false - was * weight), max(0.0, real - (1.0 - was) * weight), labels - 1
     if label is not None:
         recent = (*recent, (at, label))[-KEPT:]
-        false, real, labels = false + label, real + 1.0 - label, labels + 1
+        false, real, labels, last = false + label, real + 1.0 - label, labels + 1, label
     if labels == 0:
         return None
     if labels == len(recent):  # all are remembered: no rounding is carried along
         weights = [(exp((at - when) * per_life), each) for when, each in recent]
         false = sum(weight * each for weight, each in weights)
         real = sum(weight * (1.0 - each) for weight, each in weights)
-    return Ballot(at, false, real, labels, recent, recent[-1][1] if recent else ballot.last)
+    evidence = false + real
+    return (
+        at,
+        recent[-1][1] if recent else last,
+        false / evidence if evidence > 0.0 else 0.0,
+        evidence,
+        labels,
+        recent,
+    )
 
 
-def _take(
-    recent: tuple[tuple[float, float], ...], at: float, was: float
-) -> tuple[float, tuple[tuple[float, float], ...]]:
+def _take(recent: Recent, at: float, was: float) -> tuple[float, Recent]:
     """When the newest label equal to `was` was given, and the rest; of a forgotten one: the oldest time remembered."""
     for n in range(len(recent) - 1, -1, -1):
         if recent[n][1] == was:
@@ -63,9 +64,5 @@ def view(ballot: Ballot | None, now: float, per_life: float) -> tuple[float, flo
     """(last label, recency-weighted share of false, weight of evidence), -1 for unknown labels and shares."""
     if ballot is None:
         return NO_VOTES
-    at, false, real, _, _, last = ballot
-    evidence = false + real
-    if evidence <= 0.0:
-        return (last, UNKNOWN, 0.0)
-    past = now - at
-    return (last, false / evidence, evidence * exp(past * per_life) if past > 0.0 else evidence)
+    at, last, share, evidence, _, _ = ballot
+    return (last, share, evidence * exp((now - at) * per_life) if now > at else evidence)

@@ -1,73 +1,77 @@
 """The alert-pattern-detector: is what fires now more than this hour of this weekday usually brings?
 
-Counts are kept per name for each hour of the day and each hour of the week, decayed over two months. The expected count
-is shrunk: the hour of the week towards the hour of the day, and that towards the name's overall rate, so that a young
-history expects what is usual at any hour. The score is 1 minus the Poisson probability of seeing at least this many.
-It ranks and explains; it never decides alone.
+Counts are kept for each hour of the day by weekday, decayed over two months. The expected count is shrunk: the hour of
+the week towards the hour of the day, and that towards the overall rate, so that a young history expects what is usual
+at any hour. The score is 1 minus the Poisson probability of seeing at least this many. It ranks and explains; it never
+decides alone.
 """
 
 from __future__ import annotations
 
 from math import erf, exp, sqrt
+from typing import Final
 
-from models.records import DAY, HOUR, WEEK
+from models.records import DAY, WEEK
 
-Cell = tuple[float, float]  # (last event, decayed count)
+# One hour of the day: (last event, all counts, counts of Monday to Sunday). Counts are weighted forward, by
+# exp((at - LANDMARK) / LIFE), and divided by today's weight when read: one `exp` for all cells of a moment, and old
+# counts need not be touched. The weight stays a double until the year 2120.
+Hour = tuple[float, ...]
 
-LIFE = 56 * DAY
-_LIVES = 1 / LIFE
-_PER_LIFE, _PER_WEEK = -_LIVES, -1 / WEEK
+LANDMARK: Final = 1577836800.0  # 2020-01-01
+LIFE: Final = 56 * DAY
 _PRIOR = 2.0  # periods that the coarser rate counts for
-_EXACT = 8  # up to this count the tail is summed; above, its normal approximation is as good
+_EXACT = 3  # up to this count the tail is summed; above, its normal approximation is as good
+_SQRT_2 = sqrt(2.0)
+_NEVER: Hour = (0.0,) * 9
 
 
-def slots(at: float) -> tuple[int, int]:
-    """(hour of the week 0..167, 168 + hour of the day): the two cells a moment counts in."""
-    hour = int(at // HOUR)
-    return hour % 168, 168 + hour % 24
+# (the moment, hour of the day, place of the weekday in an `Hour`, weight of a start): the same for a whole batch.
+Moment = tuple[float, int, int, float]
 
 
-def count(cell: Cell | None, at: float) -> Cell:
-    if cell is None:
-        return (at, 1.0)
-    past = at - cell[0]
-    return (at, cell[1] * exp(past * _PER_LIFE) + 1.0) if past > 0.0 else (cell[0], cell[1] + 1.0)
+def moment(at: float) -> Moment:
+    hours = int(at) // 3600
+    return at, hours % 24, (hours // 24 + 3) % 7 + 2, exp((at - LANDMARK) / LIFE)  # the epoch began on a Thursday
+
+
+def count(record: Hour | None, at: Moment) -> Hour:
+    """One more start."""
+    now, _, weekday, each = at
+    if record is None:
+        record = _NEVER
+    last, total = record[:2]
+    head = (now if now > last else last, total + each)  # noqa: FURB136: max() takes as long as all the rest
+    return head + record[2:weekday] + (record[weekday] + each,) + record[weekday + 1 :]
 
 
 def exposure(age: float) -> tuple[float, float]:
-    """(hours that seven-day counters stand for, days that the cells stand for) after `age` seconds of history."""
-    return (168.0 * (1.0 - exp(age * _PER_WEEK)) + 24.0, (1.0 - exp(age * _PER_LIFE)) * (LIFE / DAY))
+    """(hours that seven-day counters stand for, days that an `Hour` stands for) after `age` seconds of history."""
+    return (168.0 * (1.0 - exp(-age / WEEK)) + 24.0, (1.0 - exp(-age / LIFE)) * (LIFE / DAY))
 
 
-def score(
-    present: float, week: float, of_week: Cell | None, of_day: Cell | None, now: float, exposed: tuple[float, float]
-) -> float:
-    """0..1: how unlikely it is to see `present` starts in an hour and this one more.
+def score(starts: tuple[float, float], record: Hour | None, now: Moment, exposed: tuple[float, float]) -> float:
+    """0..1: how unlikely it is to see the last hour's starts and this one more.
 
-    `week` is the decayed count over seven days. What fires now is taken out of the past: it is not its own precedent.
+    `starts` are (in 1 h, in 7 d), `exposed` is what `exposure` gave. What fires now is taken out of the past: it is not
+    its own precedent.
     """
+    present, week = starts
     hours, days = exposed
     rate = (week - present) / hours if week > present else 0.0
     daily = weekly = 0.0
-    if of_day is not None:
-        daily = of_day[1] * exp((of_day[0] - now) * _LIVES) - present
-        if daily < 0.0:
-            daily = 0.0
-    if of_week is not None:
-        weekly = of_week[1] * exp((of_week[0] - now) * _LIVES) - present
-        if weekly < 0.0:
-            weekly = 0.0
-    hourly = (daily + _PRIOR * rate) / (days + _PRIOR)
-    expected = (weekly + _PRIOR * hourly) / (days / 7.0 + _PRIOR)
-    seen = int(present + 1.5)
-    return exp(-expected) if seen == 1 else unlikely(seen, expected)
+    if record is not None:
+        _, _, weekday, each = now
+        daily, weekly = record[1] / each - present, record[weekday] / each - present
+    hourly = ((max(0.0, daily)) + _PRIOR * rate) / (days + _PRIOR)
+    expected = ((max(0.0, weekly)) + _PRIOR * hourly) / (days / 7.0 + _PRIOR)
+    return exp(-expected) if present < 0.5 else unlikely(int(present + 1.5), expected)
 
 
 def unlikely(seen: int, expected: float) -> float:
     """1 - P(X >= seen) for a Poisson X, in constant time; 0 when nothing was seen."""
     if seen > _EXACT:
-        deviations = 2.0 * (sqrt(seen - 0.5) - sqrt(expected))
-        return max(0.0, 0.5 + 0.5 * erf(deviations / sqrt(2.0)))
+        return 0.5 + 0.5 * erf(_SQRT_2 * (sqrt(seen - 0.5) - sqrt(expected)))
     term = exp(-expected)
     below = 0.0
     for n in range(1, seen + 1):

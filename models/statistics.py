@@ -11,14 +11,15 @@ from typing import Any, Final, NamedTuple
 
 from models import ballots, detector, records
 from models.ballots import Ballot
-from models.detector import Cell
+from models.detector import Hour, Moment
 from models.records import DAY, Bins, Host, Series, Whole
 from models.table import Table
 
 LAYOUT: Final = 1  # of dump(); another number means that state must be rebuilt from the log
 
+_WITH_VOTES = frozenset({"fingerprints", "names", "hosts"})
 _EVERYTHING = ""  # the one key of the tables about the whole
-_LONG, _SHORT = -1 / (30 * DAY), -1 / DAY  # votes on a rule count for weeks, on a machine for its present trouble
+LONG, SHORT = -1 / (30 * DAY), -1 / DAY  # votes on a rule count for weeks, on a machine for its present trouble
 
 
 class Keys(NamedTuple):
@@ -32,22 +33,23 @@ class Keys(NamedTuple):
     severity: str
 
 
+# Of an alert: its fingerprint, its name, votes on its pattern, its instance, votes on its service there, everything.
+Seen = tuple[Series | None, Series | None, Ballot | None, Host | None, Ballot | None, Whole | None]
+
+
 class Statistics:
     """What the past says about alerts. Changes stay in a layer until `commit`; `rollback` drops them."""
 
     __slots__ = (
         "_bins_by_fingerprint",
         "_bins_by_name",
-        "_cells",
-        "_cells_of_all",
         "_fingerprints",
         "_hosts",
+        "_hours",
+        "_hours_of_all",
+        "_moment",
         "_names",
         "_pairs",
-        "_services",
-        "_voted_fingerprints",
-        "_voted_hosts",
-        "_voted_names",
         "_voted_patterns",
         "_voted_services",
         "_whole",
@@ -56,51 +58,44 @@ class Statistics:
     def __init__(self) -> None:
         self._fingerprints: Table[str, Series] = Table()
         self._names: Table[str, Series] = Table()
-        self._services: Table[tuple[str, str], Series] = Table()  # (instance, service)
         self._hosts: Table[str, Host] = Table()
         self._pairs: Table[tuple[str, str], tuple[float]] = Table()  # (instance, alertname) -> last start
         self._whole: Table[str, Whole] = Table()
-        self._cells: Table[tuple[str, int], Cell] = Table()  # (alertname, slot)
-        self._cells_of_all: Table[int, Cell] = Table()
+        self._hours: Table[tuple[str, int], Hour] = Table()  # (alertname, hour of the day)
+        self._hours_of_all: Table[int, Hour] = Table()
         self._bins_by_fingerprint: Table[str, Bins] = Table()
         self._bins_by_name: Table[str, Bins] = Table()
-        self._voted_fingerprints: Table[str, Ballot] = Table()
-        self._voted_names: Table[str, Ballot] = Table()
         self._voted_patterns: Table[tuple[str, str, str, str], Ballot] = Table()
-        self._voted_hosts: Table[str, Ballot] = Table()
-        self._voted_services: Table[tuple[str, str], Ballot] = Table()
+        self._voted_services: Table[tuple[str, str], Ballot] = Table()  # (instance, service)
+        self._moment: Moment = detector.moment(0.0)
 
     # -------------------------------------------------------------------------------------------------------- the fold
 
     def started(self, at: float, keys: Keys) -> None:
         """An episode began at `at`."""
-        fingerprint, alertname, instance, service, _, severity = keys
-        names, hosts, whole = self._names, self._hosts, self._whole
-        name, everything = names.get(alertname), whole.get(_EVERYTHING)
+        fingerprint, alertname, instance, _, _, severity = keys
+        fingerprints, names, pairs, hosts = self._fingerprints, self._names, self._pairs, self._hosts
+        fingerprints.put(fingerprint, records.count_start(fingerprints.get(fingerprint), at))
+        name = records.count_start(names.get(alertname), at)
+        names.put(alertname, name)
+        whole = records.count_in_whole(self._whole.get(_EVERYTHING), at)
+        self._whole.put(_EVERYTHING, whole)
         pair = (instance, alertname)
-        before = self._pairs.get(pair)
-        rare = 0.0
-        if everything is not None:
-            rare = records.surprise(records.starts(name, at)[1], records.starts_anywhere(everything, at)[1])
-        last = None if before is None else before[0]
-        host = records.count_on_host(hosts.get(instance), at, last, rare, severity == "CRITICAL")
+        before = pairs.get(pair)
+        rare = records.rarity(name[3], whole[3])
+        critical = severity == "CRITICAL"
+        host = records.count_on_host(hosts.get(instance), at, before, rare, critical)
         hosts.put(instance, host)
-        self._pairs.put(pair, (host[0],))
-        self._fingerprints.put(fingerprint, records.count_start(self._fingerprints.get(fingerprint), at))
-        names.put(alertname, records.count_start(name, at))
-        place = (instance, service)
-        self._services.put(place, records.count_start(self._services.get(place), at))
-        whole.put(_EVERYTHING, records.count_in_whole(everything, at))
-        self._count_cells(at, alertname)
+        pairs.put(pair, host[:1])
+        moment = self._moment if self._moment[0] == at else self._at(at)
+        key = (alertname, moment[1])
+        self._hours.put(key, detector.count(self._hours.get(key), moment))
+        self._hours_of_all.put(moment[1], detector.count(self._hours_of_all.get(moment[1]), moment))
 
-    def _count_cells(self, at: float, alertname: str) -> None:
-        cells, of_all, count = self._cells, self._cells_of_all, detector.count
-        of_week, of_day = detector.slots(at)
-        week, day = (alertname, of_week), (alertname, of_day)
-        cells.put(week, count(cells.get(week), at))
-        cells.put(day, count(cells.get(day), at))
-        of_all.put(of_week, count(of_all.get(of_week), at))
-        of_all.put(of_day, count(of_all.get(of_day), at))
+    def _at(self, at: float) -> Moment:
+        """What depends on the time alone, kept for the rest of a batch."""
+        self._moment = detector.moment(at)
+        return self._moment
 
     def ended(self, at: float, keys: Keys, starts_at: float, ends_at: float) -> None:
         """An episode that fired from `starts_at` to `ends_at` is known, at `at`, to have ended."""
@@ -115,9 +110,9 @@ class Statistics:
 
     def _false_share(self, fingerprint: str, alertname: str) -> float:
         """How much an episode counts as one of a false positive: what votes say, 1 where nobody voted."""
-        for ballot in (self._voted_fingerprints.get(fingerprint), self._voted_names.get(alertname)):
-            if ballot is not None and ballot.false + ballot.real > 0.0:
-                return ballot.false / (ballot.false + ballot.real)
+        for record in (self._fingerprints.get(fingerprint), self._names.get(alertname)):
+            if record is not None and record[7] is not None:
+                return record[7][2]
         return 1.0
 
     def _deactivate(self, instance: str, critical: bool) -> None:
@@ -125,67 +120,54 @@ class Statistics:
         host, whole = self._hosts.get(instance), self._whole.get(_EVERYTHING)
         if host is None or whole is None or host[7] <= 0:
             return
-        self._hosts.put(instance, (*host[:7], host[7] - 1, max(0, host[8] - critical)))
+        self._hosts.put(instance, (*host[:7], host[7] - 1, max(0, host[8] - critical), host[9]))
         self._whole.put(_EVERYTHING, (*whole[:4], max(0, whole[4] - 1)))
 
     def voted(self, at: float, keys: Keys, label: float | None, was: float | None) -> None:
         """An episode's label went from `was` to `label`: 1.0 false positive, 0.0 real, None no vote on it."""
         fingerprint, alertname, instance, service, namespace, severity = keys
-        _cast(self._voted_fingerprints, fingerprint, at, label, was, _LONG)
-        _cast(self._voted_names, alertname, at, label, was, _LONG)
-        _cast(self._voted_patterns, (alertname, namespace, service, severity), at, label, was, _LONG)
-        _cast(self._voted_hosts, instance, at, label, was, _SHORT)
-        _cast(self._voted_services, (instance, service), at, label, was, _SHORT)
+        for table, key in ((self._fingerprints, fingerprint), (self._names, alertname)):
+            record = table.get(key) or (at, at, 0.0, 0.0, 0.0, -1.0, -1.0, None)
+            table.put(key, (*record[:7], ballots.cast(record[7], at, label, was, per_life=LONG)))
+        host = self._hosts.get(instance) or (at, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, None)
+        self._hosts.put(instance, (*host[:9], ballots.cast(host[9], at, label, was, per_life=SHORT)))
+        pattern, place = (alertname, namespace, service, severity), (instance, service)
+        _put(
+            self._voted_patterns,
+            pattern,
+            ballots.cast(self._voted_patterns.get(pattern), at, label, was, per_life=LONG),
+        )
+        _put(self._voted_services, place, ballots.cast(self._voted_services.get(place), at, label, was, per_life=SHORT))
 
     # -------------------------------------------------------------------------------------------------- what is asked
 
-    def votes(self, keys: Keys, now: float) -> tuple[float, ...]:
-        """15 numbers: (last label, share of false, evidence) by fingerprint, name, pattern, instance, its service."""
+    def look(self, keys: Keys) -> Seen:
+        """The records that describe an alert, as they are."""
         fingerprint, alertname, instance, service, namespace, severity = keys
-        name = self._voted_names.get(alertname)
-        # A name without votes has no fingerprint and no pattern with any, an instance no service: mostly nothing to ask.
-        if name is None:
-            of_rule = ballots.NO_VOTES * 3
-        else:
-            of_rule = (
-                *ballots.view(self._voted_fingerprints.get(fingerprint), now, _LONG),
-                *ballots.view(name, now, _LONG),
-                *ballots.view(self._voted_patterns.get((alertname, namespace, service, severity)), now, _LONG),
-            )
-        host = self._voted_hosts.get(instance)
-        if host is None:
-            return of_rule + ballots.NO_VOTES * 2
         return (
-            *of_rule,
-            *ballots.view(host, now, _SHORT),
-            *ballots.view(self._voted_services.get((instance, service)), now, _SHORT),
+            self._fingerprints.get(fingerprint),
+            self._names.get(alertname),
+            self._voted_patterns.get((alertname, namespace, service, severity)),
+            self._hosts.get(instance),
+            self._voted_services.get((instance, service)),
+            self._whole.get(_EVERYTHING),
         )
 
-    def series(self, keys: Keys) -> tuple[Series | None, Series | None, Series | None]:
-        """The records of the fingerprint, of the name, and of the instance's service."""
-        fingerprint, alertname, instance, service, _, _ = keys
-        return self._fingerprints.get(fingerprint), self._names.get(alertname), self._services.get((instance, service))
-
-    def host(self, instance: str) -> Host | None:
-        return self._hosts.get(instance)
-
-    def whole(self) -> Whole | None:
-        return self._whole.get(_EVERYTHING)
-
     def anomaly(
-        self, alertname: str, name: tuple[float, float], everything: tuple[float, float], age: float, now: float
+        self, alertname: str, name: tuple[float, float], everything: tuple[float, float], now: float
     ) -> tuple[float, float]:
         """How unusual one more start is now, 0..1: of this name, and of anything.
 
-        `name` and `everything` are starts in (1 h, 7 d) as of `now`, `age` is the seconds of history there are.
+        `name` and `everything` are starts in (1 h, 7 d) as of `now`.
         """
-        if age <= 0.0:
+        whole = self._whole.get(_EVERYTHING)
+        if whole is None or now <= whole[1]:
             return (0.0, 0.0)
-        of_week, of_day = detector.slots(now)
-        cells, of_all, exposed = self._cells, self._cells_of_all, detector.exposure(age)
+        moment = self._moment if self._moment[0] == now else self._at(now)
+        exposed = detector.exposure(now - whole[1])
         return (
-            detector.score(*name, cells.get((alertname, of_week)), cells.get((alertname, of_day)), now, exposed),
-            detector.score(*everything, of_all.get(of_week), of_all.get(of_day), now, exposed),
+            detector.score(name, self._hours.get((alertname, moment[1])), moment, exposed),
+            detector.score(everything, self._hours_of_all.get(moment[1]), moment, exposed),
         )
 
     def clears_within(self, keys: Keys, q: float) -> float | None:
@@ -201,7 +183,7 @@ class Statistics:
     # ---------------------------------------------------------------------------------------------------- the tables
 
     def _tables(self) -> dict[str, Table[Any, Any]]:
-        return {name[1:]: getattr(self, name) for name in self.__slots__}
+        return {name[1:]: getattr(self, name) for name in self.__slots__ if name != "_moment"}
 
     def commit(self) -> None:
         for table in self._tables().values():
@@ -218,7 +200,7 @@ class Statistics:
             if name == "whole":
                 continue
             for key, value in list(table.items()):
-                if value[0] < before:
+                if _newest(name, value) < before:
                     table.drop(key)
                     lost += value[7] if name == "hosts" else 0
         whole = self._whole.get(_EVERYTHING)
@@ -243,23 +225,25 @@ class Statistics:
             raise ValueError(f"statistics have layout {dumped.get('layout')!r}, this version reads {LAYOUT}")
         statistics = cls()
         for name, table in statistics._tables().items():
-            make = _ballot if name.startswith("voted") else tuple
             for key, value in dumped[name]:
-                table.put(tuple(key) if isinstance(key, list) else key, make(value))
+                table.put(_frozen(key), _frozen(value))
         statistics.commit()
         return statistics
 
 
-def _cast(
-    table: Table[Any, Ballot], key: object, at: float, label: float | None, was: float | None, per_life: float
-) -> None:
-    ballot = ballots.cast(table.get(key), at, label, was, per_life)
+def _put(table: Table[Any, Ballot], key: tuple[str, ...], ballot: Ballot | None) -> None:
     if ballot is None:
         table.drop(key)
     else:
         table.put(key, ballot)
 
 
-def _ballot(value: list[Any]) -> Ballot:
-    at, false, real, labels, recent, last = value
-    return Ballot(at, false, real, labels, tuple((when, label) for when, label in recent), last)
+def _newest(table: str, record: tuple[Any, ...]) -> float:
+    """When a record last saw an event; in some a ballot lies last, with a time of its own."""
+    newest: float = record[0]
+    return newest if table not in _WITH_VOTES or record[-1] is None else max(newest, record[-1][0])
+
+
+def _frozen(value: Any) -> Any:
+    """Lists back to the tuples they were."""
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value

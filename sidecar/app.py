@@ -141,7 +141,7 @@ def _reload(settings: Settings, metrics: Metrics, sidecar: Sidecar, clock: Clock
         settings.config = sidecar.config = load(settings.path)
     except ConfigError as error:
         metrics.reload_ok.set(0)
-        logger.error("config_refused", problems=error.problems)  # noqa: TRY400: the problems say it all
+        logger.error("config_refused", problems=error.problems)
         raise
     metrics.reload_ok.set(1)
     metrics.reload_at.set(clock())
@@ -159,7 +159,7 @@ def _on_hangup(reload: Any) -> None:
 
 def serve(config: Config, path: str) -> None:
     """Serve until SIGTERM or SIGINT."""
-    import uvloop  # noqa: PLC0415: not on every platform
+    import uvloop  # noqa: PLC0415 - not on every platform
 
     app = make_app(config, path)
     web.run_app(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-
 from models.artifact import ArtifactError, read, try_out, unpack
 from models.scorers import LightGBMScorer
+
 from sidecar.config import Config
 from sidecar.errors import StoreError
 from sidecar.scoring import Scorers
@@ -57,7 +57,7 @@ class Champion:
             scorer = await asyncio.to_thread(self._load, found[1])
         except ArtifactError as error:
             self._refused.add(version)
-            logger.error("model_refused", version=version, why=str(error))  # noqa: TRY400: the reason is the error
+            logger.error("model_refused", version=version, why=str(error))
             return False
         self._scorers.use(scorer)
         self._show()

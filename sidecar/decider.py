@@ -54,7 +54,7 @@ class Decider:
         scoring: Scoring,
         config: Callable[[], Config],
         clock: Callable[[], float],
-        on_plan: Callable[[Plan], None] = lambda plan: None,
+        on_plan: Callable[[Plan], None] = lambda _: None,
         shard: int = 0,
     ) -> None:
         self.database = database
@@ -95,7 +95,8 @@ class Decider:
             await self._answer(batch)
 
     def _take(self) -> list[tuple[Work, asyncio.Future[int]]]:
-        batch, alerts = [], 0
+        batch: list[tuple[Work, asyncio.Future[int]]] = []
+        alerts = 0
         while self._queue and (not batch or alerts + len(self._queue[0][0].received) <= MOST_ALERTS):
             one = self._queue.popleft()
             alerts += len(one[0].received)
@@ -111,7 +112,7 @@ class Decider:
                 await self._split(batch)
                 return
             _resolve(batch, error)
-        except Exception as error:  # noqa: BLE001: the edge of the loop: a poison is looked for, and its sender told
+        except Exception as error:
             if len(batch) > 1:
                 await self._split(batch)
                 return

@@ -254,18 +254,18 @@ def refine(batch: Batch, facts: Facts, rules: Iterable[Rule]) -> Batch:
     for rule in rules:
         try:
             batch = rule(batch, facts)
-        except Exception as error:  # noqa: BLE001: the edge of the loop over the rules: fail open, alert by alert
+        except Exception as error:  # noqa: BLE001 - the edge of the loop over the rules: fail open, alert by alert
             batch = _without(rule, batch, facts, error)
     held = {d.scored.episode for d in batch.decisions if d.verdict is Verdict.HOLD}
     return batch if not held else changed(batch, (_held_once(d, facts) for d in batch.decisions))
 
 
 def _without(rule: Rule, batch: Batch, facts: Facts, error: Exception) -> Batch:
-    decisions = []
+    decisions: list[Decision] = []
     for decision in batch.decisions:
         try:
             decisions.extend(rule(Batch((decision,)), facts).decisions)
-        except Exception:  # noqa: BLE001: as above
+        except Exception:  # noqa: BLE001 - as above
             receivers = decision.receivers or (facts.config.default,)
             sentence = f"the rule {rule.__name__} failed ({type(error).__name__}): told to be safe"
             told = refined(decision, Verdict.NOTIFY, "failed_open", sentence, receivers=receivers)

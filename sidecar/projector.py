@@ -34,7 +34,7 @@ class Projector:
     def wake(self) -> None:
         self._wake.set()
 
-    async def reached(self, seq: int, timeout: float) -> bool:  # noqa: ASYNC109: the caller decides on both outcomes
+    async def reached(self, seq: int, timeout: float) -> bool:  # noqa: ASYNC109 - the caller decides on both outcomes
         """Whether the tables hold everything up to `seq`, waiting up to `timeout` seconds for it."""
         if self._projected >= seq:
             return True

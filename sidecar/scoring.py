@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from models.features import FEATURES
 from models.scorers import ColdStart, Scorer
+
+from models.features import FEATURES
 
 ANOMALY = FEATURES.index("anomaly_score")
 

@@ -362,7 +362,7 @@ class State:
         for ballot in self.ballots.get(key) or ():
             if ballot.at >= since:
                 labels[ballot.incident] = min(ballot.label, labels.get(ballot.incident, 1.0))
-        noise = sum(label > 0.5 for label in labels.values())  # noqa: PLR2004: more than half of the people
+        noise = sum(label > 0.5 for label in labels.values())
         return noise, len(labels) - noise
 
     def silenced(self, now: float) -> int:

@@ -22,14 +22,25 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self.received = Counter(
-            "sidecar_alerts_received", "Alerts in webhooks, by domain and severity", ["domain", "severity"], registry=registry
+            "sidecar_alerts_received",
+            "Alerts in webhooks, by domain and severity",
+            ["domain", "severity"],
+            registry=registry,
         )
         self.decisions = Counter(
-            "sidecar_decisions", "Decisions, by verdict and the rule that made it", ["verdict", "rule"], registry=registry
+            "sidecar_decisions",
+            "Decisions, by verdict and the rule that made it",
+            ["verdict", "rule"],
+            registry=registry,
         )
-        self.sent = Counter("sidecar_notifications", "Notifications accepted", ["receiver", "channel"], registry=registry)
+        self.sent = Counter(
+            "sidecar_notifications", "Notifications accepted", ["receiver", "channel"], registry=registry
+        )
         self.failed = Counter(
-            "sidecar_notifications_failed", "Attempts that failed", ["receiver", "channel", "outcome"], registry=registry
+            "sidecar_notifications_failed",
+            "Attempts that failed",
+            ["receiver", "channel", "outcome"],
+            registry=registry,
         )
         self.latency = Histogram(
             "sidecar_notification_latency_seconds",
@@ -39,21 +50,28 @@ class Metrics:
             registry=registry,
         )
         self.per_notification = Histogram(
-            "sidecar_alerts_per_notification", "Alerts that one message told", buckets=PER_NOTIFICATION, registry=registry
+            "sidecar_alerts_per_notification",
+            "Alerts that one message told",
+            buckets=PER_NOTIFICATION,
+            registry=registry,
         )
         self.silences = Counter("sidecar_silences_created", "Silences created", ["reason"], registry=registry)
         self.feedback = Counter("sidecar_feedback", "Votes, by kind and source", ["kind", "source"], registry=registry)
         self.webhooks = Counter("sidecar_webhooks", "Webhooks answered, by status", ["status"], registry=registry)
         self.quarantined = Counter("sidecar_quarantined", "Alerts and payloads set aside", registry=registry)
         self.truncated = Counter("sidecar_alerts_truncated", "Alerts that Alertmanager left out", registry=registry)
-        self.reload_ok = Gauge("sidecar_config_last_reload_successful", "1 if the last reload worked", registry=registry)
+        self.reload_ok = Gauge(
+            "sidecar_config_last_reload_successful", "1 if the last reload worked", registry=registry
+        )
         self.reload_at = Gauge(
             "sidecar_config_last_reload_success_timestamp_seconds", "When a reload last worked", registry=registry
         )
         self.depth = Gauge("sidecar_outbox_rows", "Outbox rows, by state", ["state"], registry=registry)
         self.waiting = Gauge("sidecar_intake_waiting_alerts", "Alerts waiting to be decided", registry=registry)
         self.behind = Gauge("sidecar_projection_lag_rows", "Log rows not yet in the tables", registry=registry)
-        self.skipped = Counter("sidecar_projection_skipped_rows", "Log rows the tables could not take", registry=registry)
+        self.skipped = Counter(
+            "sidecar_projection_skipped_rows", "Log rows the tables could not take", registry=registry
+        )
         self.holds = Gauge("sidecar_held_alerts", "Alerts held now", registry=registry)
         self.fallback = Gauge("sidecar_scoring_fallback", "1 while no trained model serves", registry=registry)
         self.model = Info("sidecar_model", "The model that serves", registry=registry)

@@ -333,7 +333,7 @@ async def _mail(step: Mail, now: float) -> Response:
             answer = await _transact(client, step, now)
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):  # taken is taken, however the goodbye goes
             await client.quit(timeout=1.0)
-        return answer  # noqa: TRY300 the handlers are for what is above
+        return answer
     except aiosmtplib.SMTPResponseException as error:
         return Response(error.code, {}, error.message.encode("utf-8", "replace"))
     except aiosmtplib.SMTPException as error:

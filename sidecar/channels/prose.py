@@ -173,4 +173,4 @@ def when(line: Line) -> list[tuple[str, str]]:
 
 def alert_name(line: Line) -> str:
     """Its alertname, with its severity in capitals."""
-    return f"{one_line(line.alertname, LABEL_LIMIT) or 'an alert without a name'} ({severity_of(line.labels)[:20]})"
+    return f"{one_line(line.alertname, LABEL_LIMIT) or 'an alert without a name'} ({one_line(severity_of(line.labels), 20)})"

@@ -36,6 +36,7 @@ FIELDS_LIMIT = 10
 CONTEXT_LIMIT = 10  # elements, https://docs.slack.dev/reference/block-kit/blocks/context-block
 BLOCKS_LIMIT = 50  # https://docs.slack.dev/reference/block-kit/blocks
 TOTAL_LIMIT = 13_000  # undocumented: msg_blocks_too_long at ~13,200, https://github.com/slackapi/bolt-js/issues/2509
+TAIL_LIMIT = 1500  # characters of the reasons, and of the links; ours, as the next
 LABEL_CUT = 200  # characters of a label's value; ours, so that one alert leaves room for others
 TEXT_LIMIT = 4000  # characters recommended for `text`, https://docs.slack.dev/reference/methods/chat.postMessage
 
@@ -311,9 +312,9 @@ def _tail(message: Message) -> list[dict[str, Any]]:
     blocks = []
     if score or message.reasons:
         text = f"*Score:* {escape(score or 'no model answered', 200)}"
-        blocks.append(_section(text + _bullets(prose.reasons(message), 3)))
+        blocks.append(_section(_bullets(text, prose.reasons(message))))
     if why:
-        blocks.append(_section("*Why you are told:*" + _bullets(why, 2 * prose.RULES_SHOWN)))
+        blocks.append(_section(_bullets("*Why you are told:*", why)))
     links = [link(text, url) for text, url in prose.links(message) if len(url) <= 400]
     if links:
         blocks.append(_section(_joined(links)))
@@ -325,14 +326,14 @@ def _tail(message: Message) -> list[dict[str, Any]]:
 def _joined(links: list[str]) -> str:
     text = ""
     for each in links:
-        if len(text) + len(each) + 3 > SECTION_LIMIT:
+        if len(text) + len(each) + 3 > TAIL_LIMIT:
             break
         text += (" | " if text else "") + each
     return text
 
 
-def _bullets(sentences: list[str], most: int) -> str:
-    return "".join(f"\n• {escape(sentence, 250)}" for sentence in sentences[:most])
+def _bullets(head: str, sentences: list[str]) -> str:
+    return _fill([head, *(f"• {escape(sentence, 250)}" for sentence in sentences)], TAIL_LIMIT)
 
 
 def alert_text(line: Line, message: Message) -> str:
@@ -351,10 +352,10 @@ def alert_text(line: Line, message: Message) -> str:
     return _fill([*rows, *(["*Labels:*", *tags] if tags else [])])
 
 
-def _fill(rows: list[str]) -> str:
+def _fill(rows: list[str], limit: int = SECTION_LIMIT) -> str:
     text = ""
     for row in rows:
-        if len(text) + len(row) + 1 > SECTION_LIMIT:
+        if len(text) + len(row) + 2 > limit:
             return text + "…"
         text += ("\n" if text else "") + row
     return text
@@ -373,4 +374,4 @@ def _context(texts: list[str]) -> dict[str, Any]:
 
 
 def _size(blocks: list[dict[str, Any]]) -> int:
-    return len(encode_json(blocks))
+    return len(encode_json(blocks).decode())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 
 from sidecar.calendar import Cron, Schedule
 from sidecar.config.matchers import compile_re2
 from sidecar.config.problems import Wrong, did_you_mean
+from sidecar.domain import severity_of
 
 
 class Section(BaseModel):
@@ -74,7 +75,7 @@ def _masked(url: str) -> str:
     return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:**********@", url)
 
 
-def _label(name: str) -> str:
+def check_label(name: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
         raise Wrong(f"{name!r} is not a label name", "letters, digits and _")
     return name
@@ -86,7 +87,19 @@ ScheduleText = Annotated[str, AfterValidator(_schedule)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Regex = Annotated[str, AfterValidator(_regex)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
-LabelName = Annotated[str, AfterValidator(_label)]
+LabelName = Annotated[str, AfterValidator(check_label)]
 StoreUrl = Annotated[str, PlainSerializer(_masked, return_type=str)]
-SeverityName = Annotated[str, AfterValidator(lambda name: name.strip().upper())]
-"""A severity as written in labels, kept in capitals."""
+SeverityName = Annotated[str, AfterValidator(lambda name: severity_of({"severity": name}))]
+"""A severity as written in labels, kept in capitals and with its synonyms folded, as alerts' are."""
+
+
+def _once(given: Any) -> Any:
+    names = [severity_of({"severity": str(name)}) for name in given] if isinstance(given, dict) else []
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Wrong(f"{', '.join(twice)} is there twice, in different spellings", "keep one of them")
+    return given
+
+
+Value = TypeVar("Value")
+BySeverity = Annotated[dict[SeverityName, Value], BeforeValidator(_once)]

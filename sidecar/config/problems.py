@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 Problem = tuple[str, str, str]
@@ -20,6 +21,17 @@ _MOVED = {
     "time_intervals": "write them as windows of `time_based_routing`",
     "mute_time_intervals": "write them as `time_based_routing.maintenance_windows`",
     "webhook_url": "see the keys of this channel in the configuration reference",
+}
+
+_MAPPING = ("must be a mapping of keys to values", "indent its keys below it")
+_LIST = ("must be a list", "write [a, b], or one item per line with a dash")
+_PLAIN = {
+    "missing": ("is required", "add it"),
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dict_type": _MAPPING,
+    "tuple_type": _LIST,
+    "list_type": _LIST,
 }
 
 
@@ -77,42 +89,53 @@ def inside(annotation: Any, step: str | int) -> Any:
 def field_type(model: type[BaseModel], key: str) -> Any:
     """The annotation of a key as written in the file (its alias), else that of the model's free keys, else None."""
     for name, field in model.model_fields.items():
-        if key in (field.alias, name):
+        if key == name or key in _written(name, field):
             return field.annotation
-    extra = getattr(model, "FREE_KEYS", None)
-    return extra
+    return getattr(model, "FREE_KEYS", None)
+
+
+def _written(name: str, field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [choice for choice in alias.choices if isinstance(choice, str)]
+    return [alias] if isinstance(alias, str) else [field.alias or name]
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:
     """The keys of a section as written in the file."""
-    return [field.alias or name for name, field in model.model_fields.items()]
+    return [key for name, field in model.model_fields.items() for key in _written(name, field)]
 
 
 def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
-    """pydantic's errors in our words, each with its path in the file `raw` was read from."""
+    """Pydantic's errors in our words, each with its path in the file `raw` was read from."""
     return [_explained(detail, model, raw) for detail in error.errors(include_url=False)]
 
 
 def _explained(detail: ErrorDetails, model: type[BaseModel], raw: Any) -> Problem:
     where = _in_file(detail["loc"], raw, keep_last=detail["type"] == "missing")
     path, kind, context = path_of(where), detail["type"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return path, "unknown key", _unknown(str(where[-1]), _section(model, where[:-1]))
-    if kind == "missing":
-        return path, "is required", "add it"
-    if kind == "literal_error":
-        return path, f"must be one of {context['expected']}", ""
-    if kind == "value_error":
-        fault = context["error"]
-        return path, str(fault), getattr(fault, "hint", "")
-    if kind == "model_type" or kind == "model_attributes_type":
-        return path, "must be a mapping of keys to values", ""
+    if kind in _PLAIN:
+        return path, *_PLAIN[kind]
     message = detail["msg"]
-    return path, message[0].lower() + message[1:], ""
+    wrong, hint = message[0].lower() + message[1:], ""
+    if kind == "extra_forbidden":
+        wrong, hint = "unknown key", _unknown(str(where[-1]), _section(model, where[:-1]))
+    elif kind == "literal_error":
+        wrong = f"must be one of {context['expected']}"
+    elif kind == "value_error":
+        wrong, hint = str(context["error"]), getattr(context["error"], "hint", "")
+    elif kind == "string_type":
+        wrong, hint = "must be text", _why_no_text(detail["input"])
+    return path, wrong, hint
+
+
+def _why_no_text(given: Any) -> str:
+    """YAML's usual traps: a # starts a comment, and bare numbers, yes and no are no text."""
+    return 'a value that begins with # needs quotes: "#alerts"' if given is None else "put it in quotes"
 
 
 def _in_file(loc: Where, raw: Any, *, keep_last: bool) -> Where:
-    """pydantic's location without the steps that are no part of the file (names of a union's branches, "[key]")."""
+    """Pydantic's location without the steps that are no part of the file (names of a union's branches, "[key]")."""
     where: list[str | int] = []
     for place, step in enumerate(loc):
         known = (isinstance(raw, dict) and step in raw) or (

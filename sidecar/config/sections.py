@@ -9,10 +9,22 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from sidecar.channels import BY_NAME
+from sidecar.channels.settings import reveal
 from sidecar.config.durations import Duration, Size
-from sidecar.config.fields import CronText, HttpUrl, LabelName, Secret, Section, SeverityName, StoreUrl, ZoneName
+from sidecar.config.fields import (
+    BySeverity,
+    CronText,
+    HttpUrl,
+    LabelName,
+    Secret,
+    Section,
+    SeverityName,
+    StoreUrl,
+    ZoneName,
+)
 from sidecar.config.matchers import Matchers
-from sidecar.config.problems import Wrong
+from sidecar.config.problems import Wrong, did_you_mean
 from sidecar.domain import FeedbackKind
 
 
@@ -44,6 +56,16 @@ class Server(Section):
     """What callers of POST /api/v2/feedback must send, as Bearer token or as Basic password."""
     external_url: str = ""
     """How people reach the sidecar; goes into links."""
+
+    @property
+    def webhook_secret_value(self) -> str:
+        """The secret itself; empty when none is configured."""
+        return reveal(self.webhook_secret)
+
+    @property
+    def api_secret_value(self) -> str:
+        """The secret itself; empty when none is configured."""
+        return reveal(self.api_secret)
 
     @property
     def host(self) -> str:
@@ -103,10 +125,14 @@ class Guard(Section):
 
     never_suppress: NeverSuppress = NeverSuppress()
 
-    def covers(self, severity: str, labels: Mapping[str, str]) -> bool:
-        """Must an alert of this severity and these labels always reach people?"""
-        never = self.never_suppress
-        return severity in never.severities or any(matcher.matches(labels) for matcher in never.matchers)
+    @property
+    def severities(self) -> tuple[str, ...]:
+        """Severities that always reach people."""
+        return self.never_suppress.severities
+
+    def covers(self, labels: Mapping[str, str]) -> bool:
+        """Does a matcher of `never_suppress` apply to these labels? One is enough."""
+        return any(matcher.matches(labels) for matcher in self.never_suppress.matchers)
 
 
 class Folding(Section):
@@ -126,17 +152,21 @@ _HELD = {"CRITICAL": 0.0, "WARNING": 300.0, "INFO": 600.0}
 class Holding(Section):
     """How long an alert that is probably noise may wait for clearing by itself."""
 
-    max: Annotated[dict[SeverityName, Duration], BeforeValidator(lambda given: _over(_HELD, given))] = Field(
-        default=_HELD
-    )
+    max: Annotated[BySeverity[Duration], BeforeValidator(lambda given: _over(_HELD, given))] = _HELD
     """By severity; one that is not listed is never held."""
     min_score: float = Field(default=0.5, ge=0, le=1)
     """Alerts with a lower probability of being false are never held."""
 
+    def max_for(self, severity: str) -> float:
+        """The longest hold in seconds; 0 for a severity that is never held."""
+        return self.max.get(severity, 0.0)
+
 
 def _over(defaults: Mapping[str, Any], given: Any) -> Any:
     """What is given, over the defaults of the keys that are not."""
-    return {**defaults, **{str(key).upper(): value for key, value in given.items()}} if isinstance(given, dict) else given
+    return (
+        {**defaults, **{str(key).upper(): value for key, value in given.items()}} if isinstance(given, dict) else given
+    )
 
 
 class Silences(Section):
@@ -177,6 +207,11 @@ class Slack(Section):
     """Of the Slack app whose events arrive here; without it, no event is accepted."""
     emoji: Emoji = Emoji()
 
+    @property
+    def signing_secret_value(self) -> str:
+        """The secret itself; empty when none is configured."""
+        return reveal(self.signing_secret)
+
     @field_validator("emoji")
     @classmethod
     def _one_meaning(cls, emoji: Emoji) -> Emoji:
@@ -210,8 +245,6 @@ class Training(Section):
     """The share of real alerts a model may hide at most to be promoted."""
     min_votes: int = Field(default=50, ge=1)
     """Fewer votes than this, and nothing is trained."""
-    time_limit: Duration = 1800.0
-    """A run that takes longer is ended."""
 
 
 class DeliverySettings(Section):
@@ -223,10 +256,18 @@ class DeliverySettings(Section):
     """A message that still fails after this goes to the dead letters."""
     max_backoff: Duration = 600.0
     """The longest wait between two attempts."""
-    rates: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Messages per second and destination, by channel: slack, pagerduty, ..."""
     concurrency: int = Field(default=1, ge=1)
     """Messages to one destination at once."""
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
+    """Messages per second and destination, by channel: slack, pagerduty, ..."""
+
+    @field_validator("rates")
+    @classmethod
+    def _known(cls, rates: dict[str, float]) -> dict[str, float]:
+        for name in rates:
+            if name not in BY_NAME:
+                raise Wrong(f"there is no channel {name!r}", did_you_mean(name, list(BY_NAME)))
+        return rates
 
 
 def _template(text: str) -> str:
@@ -278,6 +319,7 @@ class Global(Section):
     smtp_auth_password: Secret | None = None
     smtp_require_tls: bool | None = None
     slack_api_url: Secret | None = None
+    slack_app_token: Secret | None = None
     pagerduty_url: HttpUrl | None = None
     resolve_timeout: Duration | None = None
     http_config: dict[str, Any] | None = None

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Annotated, Any, ClassVar, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from sidecar.calendar import Schedule
 from sidecar.config.durations import Duration
-from sidecar.config.fields import CronText, LabelName, Regex, ScheduleText, Secret, Section, SeverityName, ZoneName
-from sidecar.config.matchers import Matchers, MatcherText
+from sidecar.config.fields import (
+    BySeverity,
+    CronText,
+    LabelName,
+    Regex,
+    ScheduleText,
+    Secret,
+    Section,
+    SeverityName,
+    ZoneName,
+    check_label,
+)
+from sidecar.config.matchers import Matchers
+from sidecar.config.problems import Wrong
 from sidecar.config.sections import Template
 
 Share = Annotated[float, Field(ge=0, le=1)]
+GroupLabel = Annotated[str, AfterValidator(lambda name: name if name == "..." else check_label(name))]
 
 
 class Group(Section):
     """How Alertmanager groups one domain's alerts (2.1)."""
 
-    group_by: tuple[LabelName | Literal["..."], ...] = ("alertname", "cluster", "service")
+    group_by: tuple[GroupLabel, ...] = ("alertname", "cluster", "service")
     group_wait: Duration = 30.0
     group_interval: Duration = 300.0
     repeat_interval: Duration = 14_400.0
@@ -106,7 +122,7 @@ class Domain(Section):
     """All of them have to match."""
     any_of: tuple[Matchers, ...] = ()
     """Beside `matchers`, all matchers of one of these lists have to match."""
-    roles: dict[str, str] = {}
+    roles: dict[str, str] = Field(default={})
     """The receiver of each role that `time_based_routing` names; a role that is not listed is the receiver of that name."""
 
 
@@ -146,14 +162,26 @@ class Deduplication(Section):
     """Which alerts are the same alert (2.3)."""
 
     fingerprint_fields: tuple[LabelName, ...] = ("alertname", "namespace", "service", "pod")
+    """What strategies.exact_match.fields are when that is not given."""
     correlation_window: Duration = 300.0
     strategies: Strategies = Strategies()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _same_fields(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "fingerprint_fields" not in given:
+            return given
+        strategies = given.get("strategies", {})
+        exact = strategies.get("exact_match", {}) if isinstance(strategies, dict) else None
+        if not isinstance(exact, dict) or "fields" in exact:
+            return given
+        return {**given, "strategies": {**strategies, "exact_match": {**exact, "fields": given["fingerprint_fields"]}}}
 
 
 class InhibitRule(Section):
     """While an alert of the source fires, those of the target with equal labels are muted, by Alertmanager (3.1)."""
 
-    source_matchers: tuple[MatcherText, ...] | Matchers = Field(min_length=1)
+    source_matchers: Matchers = Field(min_length=1)
     target_matchers: Matchers = Field(min_length=1)
     equal: tuple[LabelName, ...] = ()
 
@@ -164,7 +192,7 @@ class Window(Section):
     schedule: ScheduleText
     timezone: ZoneName | None = None
     """By default that of business_hours, else UTC."""
-    routes: dict[SeverityName, tuple[str, ...]]
+    routes: BySeverity[tuple[str, ...]]
     """Roles by severity. [] delivers nothing; a severity that is not listed goes to the default receiver."""
 
 
@@ -176,16 +204,35 @@ class MaintenanceWindow(Section):
     timezone: ZoneName | None = None
     """By default that of business_hours, else UTC."""
     suppress: tuple[SeverityName, ...] = ()
-    override_routes: dict[SeverityName, tuple[str, ...]] = {}
+    override_routes: BySeverity[tuple[str, ...]] = Field(default={})
     """Roles by severity, instead of the open window's."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _closes(cls, schedule: str) -> str:
+        if Schedule.parse(schedule).ends(0.0, ZoneInfo("UTC")) == inf:
+            raise Wrong("never closes: what it suppresses would never be told", 'write its hours, e.g. "0 2-4 * * 0"')
+        return schedule
 
 
 class TimeBasedRouting(Section):
     """Named windows, the first open one counts, and maintenance windows, which come before them (3.2)."""
 
+    model_config = ConfigDict(extra="allow")
     FREE_KEYS: ClassVar[type[Section]] = Window
-    windows: dict[str, Window] = {}
+    __pydantic_extra__: dict[str, Window] = Field(init=False)
     maintenance_windows: tuple[MaintenanceWindow, ...] = ()
+
+    @property
+    def windows(self) -> dict[str, Window]:
+        """The named windows, in the order of the file."""
+        return self.__pydantic_extra__
+
+    @property
+    def zone(self) -> str:
+        """The time zone of windows that name none."""
+        usual = self.windows.get("business_hours")
+        return (usual.timezone if usual else None) or "UTC"
 
 
 class AggregationRule(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from models.explanation import reasons as in_words
+
 from sidecar.config import Config
 from sidecar.domain import DeliveryKind, Line, Message, Reason, severity_of, severity_rank
 from sidecar.store.queries import DecisionRow, EpisodeRow, IncidentView
@@ -85,14 +86,9 @@ def _note(kind: DeliveryKind, newest: DecisionRow | None) -> str:
 
 def _links(row: EpisodeRow, config: Config) -> tuple[tuple[str, str], ...]:
     labels = {**row.labels, "domain": config.domain_of(row.labels)}
-    given = row.annotations.get("runbook_url") or row.annotations.get("runbook")
-    links = [("Prometheus", row.generator_url), ("Alertmanager", config.links.alertmanager or row.external_url)]
-    links.append(("Runbook", given or _filled(config.links.runbook, labels)))
-    links.append(("Dashboard", row.annotations.get("dashboard_url") or _filled(config.links.dashboard, labels)))
-    return tuple((text, url) for text, url in links if url.startswith(("http://", "https://")))
-
-
-def _filled(template: str, labels: dict[str, str]) -> str:
-    for name, value in labels.items():
-        template = template.replace("{" + name + "}", value)
-    return template if "{" not in template else ""
+    given = [("Prometheus", row.generator_url), ("Runbook", row.annotations.get("runbook_url", ""))]
+    given.append(("Dashboard", row.annotations.get("dashboard_url", "")))
+    links = dict(config.links.of(labels)) | {text: url for text, url in given if url}
+    if "View in Alertmanager" not in links and row.external_url:
+        links["View in Alertmanager"] = row.external_url
+    return tuple((text, url) for text, url in links.items() if url.startswith(("http://", "https://")))

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from sidecar.channels import CHANNELS_BY_NAME
+from sidecar.channels import BY_NAME
 from sidecar.channels.base import send
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
@@ -139,9 +139,9 @@ class Worker:
         config = self._config()
         if name == SILENCE:
             silences = config.silence_config
-            return None if silences is None else Target(SILENCE, CHANNELS_BY_NAME[SILENCE], silences)
+            return None if silences is None else Target(SILENCE, BY_NAME[SILENCE], silences)
         found = config.integration(name)
-        return None if found is None else Target(name.split("/")[0], CHANNELS_BY_NAME[found[0]], found[1])
+        return None if found is None else Target(name.split("/", maxsplit=1)[0], BY_NAME[found[0]], found[1])
 
     def _pace(self, target: Target | None, name: str) -> Pace:
         if target is None:
@@ -155,7 +155,9 @@ class Worker:
 
     # ----------------------------------------------------------------------------------------------------------- one row
 
-    async def _deliver(self, row: outbox.Claimed, target: Target | None, pace: Pace, session: aiohttp.ClientSession) -> None:
+    async def _deliver(
+        self, row: outbox.Claimed, target: Target | None, pace: Pace, session: aiohttp.ClientSession
+    ) -> None:
         began = time.monotonic()
         message: Message | SilenceRequest | None = None
         try:
@@ -174,7 +176,7 @@ class Worker:
             return Retry("the tables are behind the log")
         try:
             return await send(session, target.channel, message, target.config, ref, clock=self._clock)
-        except Exception as error:  # noqa: BLE001: the edge of a delivery: a message that cannot be rendered is parked
+        except Exception as error:
             logger.exception("render_failed", channel=target.channel.name)
             return Rejected(f"it could not be rendered: {type(error).__name__}: {error}")
 

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import SecretStr
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.decider import Work
@@ -53,7 +54,7 @@ async def receive(request: web.Request) -> web.Response:
 
 
 async def _receive(request: web.Request, sidecar: Sidecar) -> tuple[int, str]:
-    if not _allowed(request, sidecar.config.server.webhook_secret_value):
+    if not _allowed(request, sidecar.config.server.webhook_secret):
         return 401, "send server.webhook_secret as a Bearer token or as the Basic password (http_config)"
     if not sidecar.ready:
         return 503, "starting or stopping"
@@ -80,7 +81,9 @@ async def _body(request: web.Request, sidecar: Sidecar) -> bytes:
             return await request.read()
     except web.HTTPRequestEntityTooLarge:
         limit = sidecar.config.server.body_limit
-        raise PayloadError(f"the body is larger than server.body_limit ({limit} bytes): raise it, or set max_alerts") from None
+        raise PayloadError(
+            f"the body is larger than server.body_limit ({limit} bytes): raise it, or set max_alerts"
+        ) from None
     except (web.HTTPException, ValueError) as error:
         raise PayloadError(f"the body cannot be read: {error}") from None
 
@@ -113,9 +116,9 @@ async def _set_aside(poison: tuple[webhook.Poison, ...], sidecar: Sidecar) -> No
             await queries.set_aside(connection, name, sidecar.clock(), one.why.replace("\x00", ""), one.body)
 
 
-def _allowed(request: web.Request, secret: str) -> bool:
+def _allowed(request: web.Request, secret: SecretStr | None) -> bool:
     """Whether the request carries the secret, as Bearer token or Basic password; always, where none is configured."""
-    if not secret:
+    if secret is None:
         return True
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
@@ -123,7 +126,7 @@ def _allowed(request: web.Request, secret: str) -> bool:
             given = base64.b64decode(given, validate=True).decode("utf-8", "replace").partition(":")[2]
         except (binascii.Error, ValueError):
             return False
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.encode())
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.get_secret_value().encode())
 
 
 # --------------------------------------------------------------------------------------------------------------- feedback
@@ -132,7 +135,7 @@ def _allowed(request: web.Request, secret: str) -> bool:
 async def give_feedback(request: web.Request) -> web.Response:
     """`POST /api/v2/feedback`."""
     sidecar = request.app[SIDECAR]
-    if not _allowed(request, sidecar.config.server.api_secret_value):
+    if not _allowed(request, sidecar.config.server.api_secret):
         return web.json_response({"error": "send server.api_secret as a Bearer token"}, status=401)
     try:
         said = feedback.read(await _body(request, sidecar))
@@ -152,12 +155,12 @@ async def give_feedback(request: web.Request) -> web.Response:
 async def hear_slack(request: web.Request) -> web.Response:
     """Slack's Events API: a reaction on a message of ours is a vote."""
     sidecar = request.app[SIDECAR]
-    secret = sidecar.config.slack.signing_secret_value
-    if not secret:
+    secret = sidecar.config.slack.signing_secret
+    if secret is None:
         return web.Response(status=404, text="slack.signing_secret is not configured")
     try:
         body = await _body(request, sidecar)
-        slack_events.verify(request.headers, body, secret, sidecar.clock())
+        slack_events.verify(request.headers, body, secret.get_secret_value(), sidecar.clock())
         event = slack_events.read(body)
     except AuthError as error:
         return web.Response(status=401, text=str(error))
@@ -214,7 +217,7 @@ async def say_ready(request: web.Request) -> web.Response:
 async def reload(request: web.Request) -> web.Response:
     """Read the configuration again; a bad file keeps the old one."""
     sidecar = request.app[SIDECAR]
-    if not _allowed(request, sidecar.config.server.api_secret_value):
+    if not _allowed(request, sidecar.config.server.api_secret):
         return web.Response(status=401, text="send server.api_secret as a Bearer token")
     try:
         sidecar.reload()

@@ -67,7 +67,8 @@ _alert = msgspec.json.Decoder(WireAlert).decode
 # In this order: a valid pair, a lone surrogate, NUL, any other escape. Reading escape by escape keeps `\\u0000`, which is
 # a backslash and five letters.
 _ESCAPE: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)|\\.", re.DOTALL
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)|\\.",
+    re.DOTALL,
 )
 
 

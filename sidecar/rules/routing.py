@@ -34,7 +34,9 @@ def _raised(decision: Decision, facts: Facts) -> Decision:
     severity = decision.scored.pattern.severity
     if severity_rank(severity) > incident.rank:
         return refined(decision, Verdict.FOLD, "routing", f"severity raised to {severity}", interrupts=True)
-    if incident.firing == 0 and severity in facts.config.guard.severities:
+    guard = facts.config.guard
+    guarded = severity in guard.severities or guard.covers(decision.scored.alert.labels)
+    if incident.firing == 0 and guarded:
         return refined(
             decision, Verdict.FOLD, "routing", f"{severity} fires again after it had cleared", interrupts=True
         )

@@ -89,7 +89,7 @@ async def merge_updates(database: Database, row: Claimed, now: float) -> int:
     others = and_(mine, outbox.c.kind == "update", outbox.c.state == "waiting", outbox.c.dedup_key != row.dedup_key)
     async with database.write() as connection:
         merged = update(outbox).where(others).values(state="merged", settled_at=now).returning(outbox.c.seq)
-        return max([row.seq, *(seq for (seq,) in await connection.execute(merged))])
+        return max([row.seq, *(int(seq) for (seq,) in await connection.execute(merged))])
 
 
 async def settle(connection: AsyncConnection, settled: Iterable[Settled]) -> None:
@@ -156,7 +156,7 @@ async def incident_at(connection: AsyncConnection, ref: str) -> str | None:
 async def depths(connection: AsyncConnection) -> dict[str, int]:
     """How many rows are in each open or dead state."""
     query = select(outbox.c.state, func.count()).where(outbox.c.state.in_((*OPEN, "dead"))).group_by(outbox.c.state)
-    return {state: count for state, count in await connection.execute(query)}
+    return dict((await connection.execute(query)).tuples().all())
 
 
 async def listing(connection: AsyncConnection, states: Sequence[str], limit: int) -> list[dict[str, Any]]:

@@ -125,9 +125,7 @@ async def behind(database: Database, shard: int) -> tuple[int, int]:
 async def skip(database: Database, shard: int) -> int:
     """Pass over the next log row; returns 1."""
     async with database.write() as connection:
-        await connection.execute(
-            update(shards).where(shards.c.shard == shard).values(projected=shards.c.projected + 1)
-        )
+        await connection.execute(update(shards).where(shards.c.shard == shard).values(projected=shards.c.projected + 1))
     return 1
 
 

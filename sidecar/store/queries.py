@@ -10,7 +10,18 @@ from sqlalchemy import RowMapping, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sidecar.store.outbox import inserting_once
-from sidecar.store.tables import attempts, decisions, episodes, incidents, log, messages, outbox, quarantine, seen_events, votes
+from sidecar.store.tables import (
+    attempts,
+    decisions,
+    episodes,
+    incidents,
+    log,
+    messages,
+    outbox,
+    quarantine,
+    seen_events,
+    votes,
+)
 
 LINES: Final = 20  # alerts of one incident that a message can show
 
@@ -95,7 +106,9 @@ async def find_episodes(
 ) -> list[EpisodeRow]:
     """Episodes by their ids, or all of an incident."""
     query = select(episodes)
-    query = query.where(episodes.c.incident == incident) if incident else query.where(episodes.c.episode.in_(names or []))
+    query = (
+        query.where(episodes.c.incident == incident) if incident else query.where(episodes.c.episode.in_(names or []))
+    )
     return [_row(EpisodeRow, row) for row in (await connection.execute(query)).mappings()]
 
 

@@ -1,0 +1,239 @@
+"""The command line. Each command imports what it needs, so that --help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sidecar
+from sidecar.errors import ConfigError, SidecarError
+
+if TYPE_CHECKING:
+    from sidecar.config import Config
+    from sidecar.store.engine import Database
+
+EXAMPLES = """examples:
+  sidecar demo                                             see it work, on data that comes with it
+  sidecar check-config --config sidecar.yml                every mistake at once, with what to write instead
+  sidecar render-alertmanager --config sidecar.yml --url http://sidecar:9095 > alertmanager.yml
+  sidecar serve --config sidecar.yml
+  sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
+  sidecar why HighLatency
+  sidecar outbox --dead
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.run(options) or 0)
+    except ConfigError as error:
+        print(f"{getattr(options, 'config', 'the configuration')} is wrong:\n{error}", file=sys.stderr)
+        return 2
+    except SidecarError as error:
+        print(f"sidecar: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sidecar",
+        description=sidecar.__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=sidecar.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int | None], about: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about)
+        command.add_argument("--config", default="sidecar.yml", metavar="FILE", help="default: sidecar.yml")
+        command.set_defaults(run=run)
+        return command
+
+    serve = add("serve", _serve, "Serve until SIGTERM: webhooks in, notifications out")
+    serve.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    serve.add_argument("--log-format", default="json", choices=["json", "text"])
+    _add_config_commands(add)
+    why = add("why", _why, "The whole story of one alert")
+    why.add_argument("episode", metavar="EPISODE", help="an episode id, a fingerprint, an incident or an alertname")
+    box = add("outbox", _outbox, "What waits to be sent, and the dead letters")
+    box.add_argument("--dead", action="store_true", help="only dead letters")
+    box.add_argument(
+        "--replay", nargs="*", metavar="KEY", help="send these dead letters again; without KEY all of them"
+    )
+    box.add_argument("--limit", type=int, default=50)
+    add("quarantine", _quarantine, "Alerts and payloads that could not be read or decided")
+    demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
+    demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")
+    demo.add_argument("--act", choices=["1", "2", "both"], default="both")
+    return parser
+
+
+def _add_config_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    add("check-config", _check_config, "Check a configuration: every mistake at once, and what has no effect yet")
+    add("config-schema", _config_schema, "Print the configuration's JSON Schema, for editors")
+    render = add("render-alertmanager", _render, "Print a stock Alertmanager config that routes everything here")
+    render.add_argument("--url", default="", help="where Alertmanager reaches the sidecar, e.g. http://sidecar:9095")
+    render.add_argument(
+        "--direct-critical", action="store_true", help="also route CRITICAL alerts past the sidecar, to the fallback"
+    )
+    route = add("route-test", _route_test, "Print who would be told of an alert with these labels, and by which rule")
+    route.add_argument("labels", nargs="+", metavar="LABEL=VALUE")
+    route.add_argument("--at", default=None, metavar="TIME", help="e.g. 2026-11-22T03:00; UTC unless it says otherwise")
+
+
+def _load(options: argparse.Namespace) -> Config:
+    from sidecar.config import load
+
+    return load(options.config)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from sidecar.app import serve
+    from sidecar.telemetry import configure_logging
+
+    config = _load(options)
+    configure_logging(options.log_level, json=options.log_format == "json")
+    serve(config, options.config)
+    return 0
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    from sidecar.config.describe import check
+
+    code, text = check(options.config)
+    print(text, file=sys.stderr if code else sys.stdout)
+    return code
+
+
+def _config_schema(_: argparse.Namespace) -> int:
+    import json
+
+    from sidecar.config.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _render(options: argparse.Namespace) -> int:
+    from sidecar.alertmanager_config import render
+
+    config = _load(options)
+    url = options.url or config.server.external_url or f"http://{config.server.listen}"
+    print(render(config, url, direct_critical=options.direct_critical), end="")
+    return 0
+
+
+def _route_test(options: argparse.Namespace) -> int:
+    from datetime import UTC
+
+    from sidecar.domain import severity_of
+
+    config = _load(options)
+    wrong = [text for text in options.labels if "=" not in text]
+    if wrong:
+        print(f"write labels as NAME=VALUE, not {wrong[0]!r}", file=sys.stderr)
+        return 2
+    labels = dict(text.split("=", 1) for text in options.labels)
+    try:
+        when = datetime.fromisoformat(options.at) if options.at else datetime.now(UTC)
+    except ValueError:
+        print(f"--at {options.at!r} is not a time: write 2026-11-22T03:00 or 2026-11-22T03:00-08:00", file=sys.stderr)
+        return 2
+    now = when.replace(tzinfo=when.tzinfo or UTC).timestamp()
+    severity = severity_of(labels)
+    route, window = config.route(severity, labels, now), config.maintenance(severity, now)
+    print(f"domain:    {config.domain_of(labels) or '(none)'}\nseverity:  {severity}")
+    print(
+        f"receivers: {', '.join(route.receivers) or '(nobody: left to the digest)'}\nby:        {route.rule}: {route.sentence}"
+    )
+    if window is not None:
+        print(f"but:       waits until the end of the maintenance window “{window[0]}”")
+    for role in route.unmapped:
+        print(f"note:      no receiver has the role {role!r}: {config.default} stands in")
+    return 0
+
+
+def _with_database(options: argparse.Namespace, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    from sidecar.store.engine import Database, open_engine
+
+    url = _load(options).store.url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        raise SidecarError(f"there is no database yet at {url}: start `sidecar serve` first, or name another --config")
+
+    async def run() -> Any:
+        database = Database(open_engine(url))
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    return asyncio.run(run())
+
+
+def _why(options: argparse.Namespace) -> int:
+    from sidecar.why import tell
+
+    print(_with_database(options, lambda database: tell(database, options.episode)), end="")
+    return 0
+
+
+def _outbox(options: argparse.Namespace) -> int:
+    import time
+
+    from sidecar.store import outbox
+    from sidecar.why import at
+
+    async def work(database: Database) -> None:
+        if options.replay is not None:
+            async with database.write() as connection:
+                count = await outbox.replay(connection, options.replay, time.time())
+            print(f"{count} dead letter(s) will be sent again")
+            return
+        states = ("dead",) if options.dead else (*outbox.OPEN, "dead")
+        async with database.read() as connection:
+            rows = await outbox.listing(connection, states, options.limit)
+        for row in rows:
+            why = f"  {row['why']}" if row["why"] else ""
+            print(f"{at(row['received_at'])}  {row['state']:8} {row['attempts']} attempt(s)  {row['dedup_key']}{why}")
+        if not rows:
+            print("nothing waits, and there are no dead letters")
+
+    _with_database(options, work)
+    return 0
+
+
+def _quarantine(options: argparse.Namespace) -> int:
+    from sidecar.store import queries
+    from sidecar.why import at
+
+    async def work(database: Database) -> None:
+        async with database.read() as connection:
+            rows = await queries.quarantined(connection)
+        for row in rows:
+            body = bytes(row["body"])[:200].decode("utf-8", "replace")
+            print(f"{at(row['at'])}  {row['id'][:12]}  {row['times']} time(s)  {row['why']}\n    {body}")
+        if not rows:
+            print("nothing was set aside")
+
+    _with_database(options, work)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from sidecar.demo import run
+
+    return run(act=options.act, leave=options.exit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""A YAML file to a `Config`, or every problem of it at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sidecar.config.problems import Problem, did_you_mean, explain
+from sidecar.config.root import Config
+from sidecar.config.secrets import expand, read_files
+from sidecar.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key that is there twice is a mistake, since one of the two would be silently ignored."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", key_node.start_mark)
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
+    """Read and check a file. `env` is where `${NAME}` comes from, by default the process's environment.
+
+    Raises ConfigError with all problems at once.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        why = getattr(fault, "strerror", None) or "it is not UTF-8"
+        raise ConfigError([(str(file), f"cannot be read: {why}", "name the file: --config FILE")]) from None
+    return loads(text, env, file.parent)
+
+
+def loads(text: str, env: Mapping[str, str] | None = None, folder: Path = Path()) -> Config:
+    """As `load`, from text; `*_file` paths start at `folder`."""
+    problems: list[Problem] = []
+    expanded = expand(_raw(text), os.environ if env is None else env, problems)
+    unset = {path for path, _, _ in problems}
+    complete = read_files(Config, expanded, folder, problems)
+    problems += _dangling(complete)
+    try:
+        config = Config.model_validate(complete)
+    except ValidationError as fault:
+        problems += [problem for problem in explain(fault, Config, complete) if problem[0] not in unset]
+    else:
+        if not problems:
+            return config
+    raise ConfigError(sorted(set(problems), key=lambda problem: _line(text, problem)))
+
+
+def _line(text: str, problem: Problem) -> tuple[int, str]:
+    """Problems in the order of the file's sections."""
+    section = problem[0].split(".")[0].split("[")[0]
+    place = text.find(f"\n{section}:")
+    return (place if place >= 0 else -1), problem[0]
+
+
+def _raw(text: str) -> dict[Any, Any]:
+    try:
+        raw = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as fault:
+        mark = fault.problem_mark or fault.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "(the file)"
+        raise ConfigError([(where, f"not YAML: {fault.problem or fault.context}", _yaml_hint(fault))]) from None
+    except yaml.YAMLError as fault:
+        raise ConfigError([("(the file)", f"not YAML: {fault}", "save it as UTF-8 text")]) from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError([("(the file)", "must be a mapping of keys to values", "write e.g. mode: shadow")])
+    return raw
+
+
+def _yaml_hint(fault: yaml.MarkedYAMLError) -> str:
+    said = str(fault.problem)
+    if "twice" in said:
+        return "keep one of them: the other would be ignored"
+    if "\\t" in said or "'\\t'" in said:
+        return "indent with spaces"
+    return "check indentation, colons and quotes there"
+
+
+# ------------------------------------------------------------------------------------------------------------- references
+# Names that have to exist elsewhere in the file. Read from the raw file, so that they are found beside other mistakes.
+
+
+def _dangling(raw: dict[Any, Any]) -> list[Problem]:
+    receivers = raw.get("receivers") or []
+    listed = receivers if isinstance(receivers, list) else []
+    names = [one.get("name") if isinstance(one, dict) else None for one in listed]
+    known = [name for name in names if isinstance(name, str)] or ["default"]
+    problems: list[Problem] = [
+        (f"receivers[{index}].name", f"{name!r} is there twice", "give every receiver its own name")
+        for index, name in enumerate(names)
+        if name is not None and name in names[:index]
+    ]
+    default = raw.get("default_receiver")
+    if isinstance(default, str) and default not in known:
+        problems.append(("default_receiver", f"there is no receiver {default!r}", did_you_mean(default, known)))
+    domains = raw.get("domains")
+    for domain, body in domains.items() if isinstance(domains, dict) else ():
+        roles = body.get("roles") if isinstance(body, dict) else None
+        for role, name in roles.items() if isinstance(roles, dict) else ():
+            if isinstance(name, str) and name not in known:
+                path = f"domains.{domain}.roles.{role}"
+                problems.append((path, f"there is no receiver {name!r}", did_you_mean(name, known)))
+    return problems

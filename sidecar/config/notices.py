@@ -1,0 +1,151 @@
+"""What is valid but will surprise: sections without effect yet, roles nobody has, missing secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from sidecar.channels import BY_KEY
+from sidecar.config.problems import path_of
+from sidecar.config.root import Config
+
+Notice = tuple[str, str]
+
+NO_EFFECT = "is checked but has no effect yet"
+
+# Sections and keys that are parsed for later; what the sidecar does instead, where that is not obvious.
+_LATER = (
+    ("aggregation_rules", ""),
+    ("deduplication.strategies.fuzzy_match", ""),
+    ("deduplication.strategies.temporal_correlation", ": `folding` says what joins an incident"),
+    ("ml_anomaly_detection.provider", ": the built-in models score"),
+    ("ml_anomaly_detection.feedback_loop", ": votes stay in the sidecar's own store"),
+    ("feedback_loop.processing.pipeline", ": training always takes all its steps"),
+    ("feedback_loop.metrics", ": /metrics has what is counted"),
+    ("feedback_loop.automation.auto_tune_thresholds", ""),
+    ("audit_logging", ": structured logs and `sidecar why` tell what happened"),
+    ("authentication", ": server.webhook_secret and server.api_secret protect the endpoints"),
+    ("encryption", ": put a proxy with TLS in front"),
+    ("global.http_config", ": http_config belongs to each receiver"),
+    ("global.resolve_timeout", ": Alertmanager resolves"),
+)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def warnings(config: Config) -> list[Notice]:
+    """(path in the file, sentence) of everything that is valid but may not do what its reader expects."""
+    return [
+        *_running(config),
+        *_receivers(config),
+        *_roles(config),
+        *_severities(config),
+        *_without_effect(config),
+    ]
+
+
+def _running(config: Config) -> Iterator[Notice]:
+    if config.mode == "shadow":
+        yield "mode", "shadow: everything is delivered, marked with what would have been done"
+    if not config.alertmanagers:
+        yield "alertmanagers", "there are none: no silence can be created, and silenced alerts are not watched"
+    if "CRITICAL" not in config.guard.severities:
+        yield "guard.never_suppress.severities", "CRITICAL is not among them: a rule may keep critical alerts back"
+    if config.server.host not in _LOOPBACK:
+        for key in ("webhook_secret", "api_secret"):
+            if getattr(config.server, key) is None:
+                yield f"server.{key}", f"is not set, and {config.server.listen} is not only this host: anybody may send"
+
+
+def _receivers(config: Config) -> Iterator[Notice]:
+    if "receivers" not in config.model_fields_set:
+        yield "receivers", "there are none: messages are printed by an implicit receiver named default"
+    token = False
+    for index, receiver in enumerate(config.receivers):
+        if not receiver.blocks():
+            yield f"receivers[{index}]", f"{receiver.name} has no channel: what it gets goes nowhere"
+        for key in BY_KEY:
+            for place, block in enumerate(getattr(receiver, key)):
+                token = token or bool(getattr(block, "has_token", False))
+                for sentence in block.warnings():
+                    yield path_of(("receivers", index, key, place)), sentence
+    if token and config.slack.signing_secret is None:
+        yield "slack.signing_secret", "is not set: reactions to Slack messages are not counted as votes"
+
+
+def _roles(config: Config) -> Iterator[Notice]:
+    names = {receiver.name for receiver in config.receivers}
+    for path, routes in _routes(config):
+        for severity, roles in routes.items():
+            for role in roles:
+                bare = [name for name, domain in config.domains.items() if role not in domain.roles]
+                if role in names or not bare:
+                    continue
+                where = "" if len(bare) == len(config.domains) else f" in {', '.join(bare)}"
+                yield (
+                    f"{path}.{severity}",
+                    f"no receiver has the role {role!r}{where}: alerts for it go to the default receiver {config.default}",
+                )
+
+
+def _routes(config: Config) -> Iterator[tuple[str, dict[str, tuple[str, ...]]]]:
+    timing = config.time_based_routing
+    for name, window in timing.windows.items():
+        yield f"time_based_routing.{name}.routes", window.routes
+    for index, resting in enumerate(timing.maintenance_windows):
+        yield f"time_based_routing.maintenance_windows[{index}].override_routes", resting.override_routes
+
+
+def _severities(config: Config) -> Iterator[Notice]:
+    used = [(path, tuple(routes)) for path, routes in _routes(config)]
+    used += [("guard.never_suppress.severities", config.guard.severities)]
+    used += [("holding.max", tuple(config.holding.max))] if "holding" in config.model_fields_set else []
+    used += [
+        (f"time_based_routing.maintenance_windows[{index}].suppress", window.suppress)
+        for index, window in enumerate(config.time_based_routing.maintenance_windows)
+    ]
+    for path, names in used:
+        for name in names:
+            if name not in config.severity_definitions:
+                yield path, f"{name} is not in severity_definitions: is it spelled as in the alerts?"
+
+
+def _without_effect(config: Config) -> Iterator[Notice]:
+    for path, instead in _LATER:
+        if _given(config, path.split(".")):
+            yield path, NO_EFFECT + instead
+    if "severity_definitions" in config.model_fields_set:
+        yield "severity_definitions", f"sla and escalation: {NO_EFFECT.replace('is', 'are').replace('has', 'have')}"
+    for index, model in enumerate(config.ml_anomaly_detection.models):
+        path = f"ml_anomaly_detection.models[{index}]"
+        if model.endpoint:
+            yield f"{path}.endpoint", f"{NO_EFFECT}: the built-in {model.name} scores"
+        if model.features:
+            yield f"{path}.features", f"{NO_EFFECT}: the features are built in"
+    if not config.ml_anomaly_detection.enabled:
+        yield "ml_anomaly_detection.enabled", "false: scores are still computed and shown, but suppress nothing"
+    yield from _collection(config)
+    exact = config.deduplication.strategies.exact_match
+    if exact.enabled and config.deduplication.fingerprint_fields != exact.fields:
+        yield "deduplication.fingerprint_fields", "differs from strategies.exact_match.fields, which counts"
+
+
+def _collection(config: Config) -> Iterator[Notice]:
+    methods, path = config.feedback_loop.collection.methods, "feedback_loop.collection.methods"
+    if "web_ui_feedback" in methods:
+        yield path, f"web_ui_feedback {NO_EFFECT}: use reactions, or POST /api/v2/feedback"
+    for method, instead in (
+        ("slack_reactions", "leave out slack.signing_secret to turn it off"),
+        ("api_endpoint", "server.api_secret protects it"),
+    ):
+        if method not in methods:
+            yield path, f"leaving out {method} has no effect yet: {instead}"
+
+
+def _given(section: BaseModel, path: list[str]) -> bool:
+    """Is this key written in the file?"""
+    key = "global_" if path[0] == "global" else path[0]
+    if key not in section.model_fields_set:
+        return False
+    inner = getattr(section, key)
+    return len(path) == 1 or (isinstance(inner, BaseModel) and _given(inner, path[1:]))

@@ -1,0 +1,228 @@
+"""The whole configuration: every section of the file, and the questions the rest of the project asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from sidecar.calendar import Cron
+from sidecar.channels.settings import ChannelConfig
+from sidecar.channels.silence import SilenceConfig
+from sidecar.config import sections as ours
+from sidecar.config import specified as spec
+from sidecar.config.fields import BySeverity, Section
+from sidecar.config.problems import Wrong
+from sidecar.config.receivers import AnyReceiver, Receiver, fill_in
+from sidecar.config.routing import Route, Router
+from sidecar.domain import DeliveryKind
+
+CONFIDENCE = 0.85  # the specification's bar for the false-positive-classifier (3.4)
+IMPLICIT = {"name": "default", "log_configs": [{}]}  # when nobody configured a receiver, messages are printed
+Targets = tuple[tuple[str, frozenset[DeliveryKind]], ...]
+
+
+class AutoSilence(NamedTuple):
+    """When a pattern that people call false gets a silence: times in seconds."""
+
+    enabled: bool
+    pattern_threshold: int
+    duration: float
+    window: float
+
+
+class Config(Section):
+    """One file. Keys it does not know are errors; `load` reports every problem at once."""
+
+    mode: ours.Mode = "ladder"
+    """shadow: score and say what would be done, and tell everybody everything. ladder: suppress what evidence allows.
+    auto: suppress what the model says."""
+    server: ours.Server = ours.Server()
+    store: ours.Store = ours.Store()
+    alertmanagers: tuple[ours.AlertmanagerPeer, ...] = ()
+    """Peers of one cluster, for silences and what they hide; without them no silence can be created."""
+    guard: ours.Guard = ours.Guard()
+    grouping: spec.Grouping = Field(default_factory=dict, validate_default=True)
+    """How Alertmanager groups each domain (2.1): `render-alertmanager` writes it, and repeat_interval makes reminders."""
+    domains: spec.Domains = Field(default_factory=dict, validate_default=True)
+    """Which alerts belong to which domain, the first that matches counts, and the receivers of its roles."""
+    severity_definitions: BySeverity[spec.SeverityDefinition] = Field(default=spec.SEVERITIES, validate_default=True)
+    deduplication: spec.Deduplication = spec.Deduplication()
+    folding: ours.Folding = ours.Folding()
+    holding: ours.Holding = ours.Holding()
+    inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
+    time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
+    aggregation_rules: dict[str, spec.AggregationRule] = Field(default={})
+    ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
+    feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
+    silences: ours.Silences = ours.Silences()
+    slack: ours.Slack = ours.Slack()
+    global_: ours.Global = Field(default=ours.Global(), alias="global")
+    """Alertmanager's defaults for receivers."""
+    receivers: tuple[AnyReceiver, ...] = Field(default=(IMPLICIT,), validate_default=True)
+    default_receiver: str | None = None
+    """Gets what no route names; by default the receiver `default`, else the first."""
+    training: ours.Training = ours.Training()
+    delivery: ours.DeliverySettings = ours.DeliverySettings()
+    links: ours.Links = ours.Links()
+    audit_logging: spec.AuditLogging | None = None
+    authentication: spec.Authentication | None = None
+    encryption: spec.Encryption | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        """Fill in what one section says for another: `global:` for receivers, the processing schedule for training."""
+        if not isinstance(given, dict):
+            return given
+        filled = dict(given)
+        if "receivers" in given:
+            filled["receivers"] = fill_in(given["receivers"] or [IMPLICIT], given.get("global"))
+        schedule = _nested(given, "feedback_loop", "processing", "schedule")
+        training = given.get("training", {})
+        if (
+            isinstance(schedule, str)
+            and isinstance(training, dict)
+            and "schedule" not in training
+            and _is_cron(schedule)
+        ):
+            filled["training"] = {**training, "schedule": schedule}
+        return filled
+
+    @field_validator("alertmanagers")
+    @classmethod
+    def _same_credentials(cls, peers: tuple[ours.AlertmanagerPeer, ...]) -> tuple[ours.AlertmanagerPeer, ...]:
+        if len({(peer.basic_auth, peer.bearer_token) for peer in peers}) > 1:
+            raise Wrong("the peers have different credentials", "a silence may be sent to any of them: use the same")
+        return peers
+
+    # ---------------------------------------------------------------------------------------------------------- receivers
+
+    @cached_property
+    def default(self) -> str:
+        """The name of the default receiver; there always is one."""
+        names = [receiver.name for receiver in self.receivers]
+        return self.default_receiver or ("default" if "default" in names else names[0])
+
+    @cached_property
+    def _by_name(self) -> dict[str, Receiver]:
+        return {receiver.name: receiver for receiver in self.receivers}
+
+    @cached_property
+    def _targets(self) -> dict[str, Targets]:
+        return {receiver.name: receiver.kinds() for receiver in self.receivers}
+
+    @cached_property
+    def _integrations(self) -> dict[str, tuple[str, ChannelConfig]]:
+        return {name: (kind, block) for one in self.receivers for kind, name, block in one.blocks()}
+
+    def receiver(self, name: str) -> Receiver | None:
+        """The receiver of that name; None when there is none."""
+        return self._by_name.get(name)
+
+    def targets(self, receiver: str) -> Targets:
+        """(target `receiver/channel/index`, kinds worth sending there) of each block; empty for an unknown name."""
+        return self._targets.get(receiver, ())
+
+    def integration(self, target: str) -> tuple[str, ChannelConfig] | None:
+        """(channel's name, block) of a target; None when the configuration has no such any more."""
+        return self._integrations.get(target)
+
+    @cached_property
+    def silence_config(self) -> SilenceConfig | None:
+        """The block of the silence channel: the Alertmanagers; None without any."""
+        if not self.alertmanagers:
+            return None
+        first = self.alertmanagers[0]
+        block: dict[str, Any] = {
+            "url": [peer.url for peer in self.alertmanagers],
+            "timeout": max(peer.timeout for peer in self.alertmanagers),
+        }
+        if first.bearer_token:
+            block["bearer_token"] = first.bearer_token
+        if first.basic_auth:
+            block["http_config"] = {"basic_auth": first.basic_auth.model_dump()}
+        return SilenceConfig.model_validate(block)
+
+    # ------------------------------------------------------------------------------------------------------------ routing
+
+    @cached_property
+    def _router(self) -> Router:
+        timing = self.time_based_routing if "time_based_routing" in self.model_fields_set else None
+        return Router(self.domains, timing, self._by_name, self.default)
+
+    def domain_of(self, labels: Mapping[str, str]) -> str:
+        """The first domain whose matchers hold, else the `domain` label, else empty."""
+        return self._router.domain_of(labels)
+
+    def route(self, severity: str, labels: Mapping[str, str], now: float) -> Route:
+        """Who is told of an alert of this severity (in capitals) and these labels at `now`, and why."""
+        return self._router.route(severity, labels, now)
+
+    def maintenance(self, severity: str, now: float) -> tuple[str, float] | None:
+        """(name, end) of the maintenance window that suppresses this severity at `now`; None when there is none."""
+        return self._router.maintenance(severity, now)
+
+    @cached_property
+    def _groups(self) -> dict[str, spec.Group]:
+        return {domain: self._group(domain) for domain in self.domains}
+
+    def _group(self, domain: str) -> spec.Group:
+        named = (name for name in self.grouping if domain and name.startswith(f"{domain}_"))
+        name = domain if domain in self.grouping else next(named, "")
+        return self.grouping[name] if name else _ANY_GROUP
+
+    def group_for(self, domain: str) -> spec.Group:
+        """The grouping of a domain: the key of that name, else one that begins with it (`artemis_domain`), else usual."""
+        return self._groups.get(domain) or self._group(domain)
+
+    # ------------------------------------------------------------------------------------------------------------- models
+
+    @cached_property
+    def _classifier(self) -> spec.MlModel | None:
+        return next((one for one in self.ml_anomaly_detection.models if one.type == "binary-classifier"), None)
+
+    @cached_property
+    def confidence_threshold(self) -> float:
+        """The probability of being false from which an alert may be suppressed."""
+        given = self._classifier.confidence_threshold if self._classifier else None
+        return CONFIDENCE if given is None else given
+
+    @cached_property
+    def auto_suppress(self) -> bool:
+        """May a score suppress at all? As the classifier says; without configured models, yes."""
+        settings = self.ml_anomaly_detection
+        if not settings.models:
+            return settings.enabled
+        return settings.enabled and self._classifier is not None and bool(self._classifier.auto_suppress)
+
+    @cached_property
+    def auto_silence(self) -> AutoSilence:
+        """`feedback_loop.automation.auto_silence_patterns`."""
+        rule = self.feedback_loop.automation.auto_silence_patterns
+        return AutoSilence(rule.enabled, rule.pattern_threshold, rule.duration, rule.window)
+
+    def redacted(self) -> str:
+        """The configuration in force as YAML, defaults included, secrets as stars."""
+        shown = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
+
+
+_ANY_GROUP = spec.Group()
+
+
+def _nested(given: Any, *keys: str) -> Any:
+    for key in keys:
+        given = given.get(key) if isinstance(given, dict) else None
+    return given
+
+
+def _is_cron(text: str) -> bool:
+    try:
+        Cron.parse(text)
+    except ValueError:
+        return False
+    return True
