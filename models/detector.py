@@ -40,8 +40,7 @@ def count(record: Hour | None, at: Moment) -> Hour:
     now, _, weekday, each = at
     if record is None:
         record = _NEVER
-    last, total = record[:2]
-    head = (now if now > last else last, total + each)  # noqa: FURB136: max() takes as long as all the rest
+    head = (now, record[1] + each)
     return head + record[2:weekday] + (record[weekday] + each,) + record[weekday + 1 :]
 
 

@@ -98,7 +98,7 @@ def vector(statistics: Statistics, keys: Keys, annotations: dict[str, str], now:
         + (rare,)
         + ((0.0, 0.0, 0.0, 0.0, 0.0, rare, 0.0, 0.0) if host is None else records.view_host(host, now, rare))
         + (anything[0], 0.0 if whole is None else float(whole[4]))
-        + statistics.anomaly(keys.alertname, named, anything, now)
+        + statistics.anomaly(keys.alertname, named, anything, now if whole is None else whole[1], now)
     )
 
 

@@ -154,17 +154,16 @@ class Statistics:
         )
 
     def anomaly(
-        self, alertname: str, name: tuple[float, float], everything: tuple[float, float], now: float
+        self, alertname: str, name: tuple[float, float], everything: tuple[float, float], first: float, now: float
     ) -> tuple[float, float]:
         """How unusual one more start is now, 0..1: of this name, and of anything.
 
-        `name` and `everything` are starts in (1 h, 7 d) as of `now`.
+        `name` and `everything` are starts in (1 h, 7 d) as of `now`; the history began at `first`.
         """
-        whole = self._whole.get(_EVERYTHING)
-        if whole is None or now <= whole[1]:
+        if now <= first:
             return (0.0, 0.0)
         moment = self._moment if self._moment[0] == now else self._at(now)
-        exposed = detector.exposure(now - whole[1])
+        exposed = detector.exposure(now - first)
         return (
             detector.score(name, self._hours.get((alertname, moment[1])), moment, exposed),
             detector.score(everything, self._hours_of_all.get(moment[1]), moment, exposed),

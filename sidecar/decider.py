@@ -15,17 +15,16 @@ from typing import Final
 
 import structlog
 from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sidecar import pipeline
 from sidecar.config import Config
 from sidecar.domain import Delivered, Plan, Received, SilenceSettled, Voted
-from sidecar.errors import Conflict, Refused, StoreError
+from sidecar.errors import Conflict, Disconnected, Refused, StoreError
 from sidecar.pipeline import Inputs
 from sidecar.scoring import Scoring
 from sidecar.state import State
 from sidecar.store import log, outbox
-from sidecar.store.engine import Database
+from sidecar.store.engine import Connection, Database
 
 MOST_ALERTS: Final = 1000  # in one transaction
 MOST_WAITING: Final = 200_000  # alerts in the queue; past it webhooks are answered 503, and Alertmanager retries
@@ -135,14 +134,15 @@ class Decider:
         """Plan and write one batch; the state is rolled back when that fails."""
         for _ in range(RACES):
             locked = time.monotonic() < self._contended_until
+            whole = locked or any(work.settled for work in works)
             try:
-                async with self.database.write() as connection:
+                async with self.database.write() if whole else self.database.one_statement() as connection:
                     if locked:
                         await log.lock(connection, self.shard)
                         await self._catch_up(connection)
                     plan = self._plan(works)
                     seq = await self._write(connection, plan, works)
-            except Conflict:
+            except (Conflict, Disconnected):  # whether a broken connection committed is seen in the log's tail
                 self.state.rollback()
                 self._contended_until = time.monotonic() + CONTENDED_SECONDS
             except BaseException:
@@ -163,14 +163,14 @@ class Decider:
         )
         return pipeline.plan(inputs, self.state, self.scoring, self._config(), self._clock())
 
-    async def _write(self, connection: AsyncConnection, plan: Plan, works: Sequence[Work]) -> int:
+    async def _write(self, connection: Connection, plan: Plan, works: Sequence[Work]) -> int:
         seq = self.state.seq
         if plan.events:
             seq = await log.append(connection, self.shard, seq, self._clock(), plan.events, plan.deliveries)
         await outbox.settle(connection, [one for work in works for one in work.settled])
         return seq
 
-    async def _catch_up(self, connection: AsyncConnection) -> None:
+    async def _catch_up(self, connection: Connection) -> None:
         """Fold what other replicas appended: the head first, then the tail, in statements of their own."""
         head = await log.head(connection, self.shard)
         while self.state.seq < head:

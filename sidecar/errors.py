@@ -7,6 +7,7 @@
     |-- PayloadError           a body that can never be parsed as an Alertmanager webhook: answered 400
     |-- StoreError             the database refused, hung or lost the connection: answered 503
     |   |-- Conflict           another replica appended to the shard's log first: fold its rows and decide again
+    |   |-- Disconnected       the connection broke; whether the last statement was committed is unknown
     |   `-- Refused            the database refused what was in the batch: somewhere in it is a poison
     |-- TooOld                 a vote on an episode that no longer counts
     |-- UnknownEpisode         a vote or a question about an episode that was never seen
@@ -40,6 +41,10 @@ class StoreError(SidecarError):
 
 class Conflict(StoreError):
     """Another replica appended to the shard's log first."""
+
+
+class Disconnected(StoreError):
+    """The connection broke; whether the last statement was committed is unknown."""
 
 
 class Refused(StoreError):

@@ -297,7 +297,9 @@ class Replay:
         kind = FeedbackKind.FALSE_POSITIVE if alert.truth == "fp" else FeedbackKind.USEFUL
         keys = tuple(keys_of(self._fingerprints[n], alert.labels))
         incident = self._incidents.get(episode, f"i-{episode}")
-        return Voted(self.now, "on-call", kind.value, episode, incident, keys, alert.labels.get("severity", ""), "history")
+        return Voted(
+            self.now, "on-call", kind.value, episode, incident, keys, alert.labels.get("severity", ""), "history"
+        )
 
 
 def written(results: list[Result]) -> Iterator[bytes]:

@@ -61,9 +61,9 @@ class FakeSmtp:
 
     async def __aenter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
-        self.ca_file, context = make_certificate(Path(self._folder.name))
+        self.ca_file, self.context = make_certificate(Path(self._folder.name))
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: self._connection(loop, context), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: self._connection(loop), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         self.smarthost = f"127.0.0.1:{self.port}"
         return self
@@ -85,12 +85,12 @@ class FakeSmtp:
     async def wait_for(self, count: int, timeout: float = 10.0) -> None:
         await until(lambda: len(self.mails) >= count, timeout)
 
-    def _connection(self, loop: asyncio.AbstractEventLoop, context: ssl.SSLContext) -> SMTP:
+    def _connection(self, loop: asyncio.AbstractEventLoop) -> SMTP:
         connection = SMTP(
             self,
             loop=loop,
             hostname="localhost",
-            tls_context=context if self.starttls else None,
+            tls_context=self.context if self.starttls else None,
             authenticator=self._authenticate if self._login[0] else None,
             auth_required=bool(self._login[0]),
         )

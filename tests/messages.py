@@ -102,7 +102,8 @@ def odd_message(kind: str, text: str, lines: int = 1) -> Message:
         reasons=(text,) * 5,
         rules=(Reason("routing", text),) * 20,
         marks=(text,) * 20,
-        links=((text, text), ("Runbook", f"javascript:alert({text})"), (text, "https://ok.example.org/")) * 10,
+        links=((text, text), ("Runbook", f"javascript:alert({text})"), (text, "https://ok.example.org/" + "x" * 470))
+        * 10,
         note=text,
         model=text,
     )

@@ -23,7 +23,7 @@ import aiosmtplib
 import msgspec
 from msgspec import Struct
 
-from sidecar.channels.settings import ChannelConfig, redact
+from sidecar.channels.settings import ChannelConfig, redact, reveal
 from sidecar.channels.wire import encode_json, origin, quote, retry_after
 from sidecar.domain import DeliveryKind, Message, Outcome, Rejected, Retry, Sent, SilenceRequest
 
@@ -192,7 +192,7 @@ def http_request(
     every |= http.headers() | (headers or {})
     tls = http.tls_config
     verify = not tls.insecure_skip_verify
-    return Request(method, url, every, body, config.timeout, verify, tls.ca_file, http.proxy_url)
+    return Request(method, url, every, body, config.timeout, verify, tls.ca_file, reveal(http.proxy_url))
 
 
 # --------------------------------------------------------------------------------------------------------------- the I/O

@@ -116,7 +116,7 @@ class Email(Channel[Message, EmailConfig]):
     rate = Rate(2.0, 20.0)
 
     def destination(self, config: EmailConfig) -> str:
-        return f"email:{config.smarthost}"
+        return config.smarthost
 
     def render(self, message: Message, config: EmailConfig, ref: str) -> list[Step]:  # noqa: ARG002 a mail is never edited
         host, _, port = config.smarthost.rpartition(":")

@@ -25,7 +25,7 @@ class Log(Channel[Message, LogConfig]):
     rate = Rate(1000.0, 1000.0)
 
     def destination(self, config: LogConfig) -> str:
-        return f"log:{config.path or 'stdout'}"
+        return config.path or "stdout"
 
     def render(self, message: Message, config: LogConfig, ref: str) -> list[Step]:  # noqa: ARG002 nothing printed is edited
         return [Print(text_of(message), config.path)]

@@ -22,6 +22,8 @@ CARD_VERSION = "1.4"
 LINES_SHOWN = 20  # a card is read on a phone
 ACTIONS_LIMIT = 6  # https://learn.microsoft.com/en-us/adaptive-cards/authoring-cards/card-schema: more are cut off
 RETIRED = (".webhook.office.com", "outlook.office.com", "outlook.office365.com")
+WHY_LIMIT = 1500  # characters; ours, as the next
+ACTION_URL_LIMIT = 500  # characters; ours: six of them must leave room for the rest
 COLOURS = {"CRITICAL": "Attention", "ERROR": "Attention", "WARNING": "Warning", "INFO": "Accent"}
 
 
@@ -57,7 +59,7 @@ class MsTeams(Channel[Message, MsTeamsConfig]):
     rate = Rate(1.0, 4.0)  # connectors took 4 requests a second (page above); a Workflow's own limit is not published
 
     def destination(self, config: MsTeamsConfig) -> str:
-        return f"msteams:{digest(reveal(config.webhook_url))}"
+        return digest(reveal(config.webhook_url))
 
     def render(self, message: Message, config: MsTeamsConfig, ref: str) -> list[Step]:  # noqa: ARG002 a Workflow answers no id
         count = min(len(message.lines), LINES_SHOWN)
@@ -97,7 +99,7 @@ def body_of(message: Message, count: int) -> list[dict[str, Any]]:
         rows.append(_pair("Score", prose.score_line(message) or "no model answered"))
     rows += [_text(_run(f"• {reason}")) for reason in prose.reasons(message)]
     if why := prose.why_told(message):
-        rows.append(_pair("Why you are told", " · ".join(why)))
+        rows.append(_pair("Why you are told", prose.one_line(" · ".join(why), WHY_LIMIT)))
     return rows
 
 
@@ -115,7 +117,7 @@ def _alert(line: Line, message: Message) -> dict[str, Any]:
 
 
 def actions_of(message: Message) -> list[dict[str, Any]]:
-    return [_open(text, url) for text, url in prose.links(message)[:ACTIONS_LIMIT] if len(url) <= 1000]
+    return [_open(text, url) for text, url in prose.links(message)[:ACTIONS_LIMIT] if len(url) <= ACTION_URL_LIMIT]
 
 
 def _open(text: str, url: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class PagerDuty(Channel[Message, PagerDutyConfig]):
     rate = Rate(1.5, 20.0)
 
     def destination(self, config: PagerDutyConfig) -> str:
-        return f"pagerduty:{digest(reveal(config.routing_key))}"
+        return digest(reveal(config.routing_key))
 
     def render(self, message: Message, config: PagerDutyConfig, ref: str) -> list[Step]:  # noqa: ARG002 dedup_key is the id
         event = event_of(message, config)
@@ -112,21 +112,22 @@ def event_of(message: Message, config: PagerDutyConfig) -> dict[str, Any]:
     key = {"routing_key": reveal(config.routing_key), "dedup_key": key_of(message)}
     if message.status == "resolved":
         return {**key, "event_action": "resolve"}
+    payload = {
+        "summary": summary(message),
+        "source": (prose.label(message, "cluster", "instance") or "Alertmanager")[:FIELD_LIMIT],
+        "severity": config.severity or SEVERITIES.get(message.severity, "critical"),
+        "timestamp": format_time(message.started_at),
+        "component": prose.label(message, "service")[:FIELD_LIMIT],
+        "group": prose.one_line(message.domain, FIELD_LIMIT),
+        "class": prose.label(message, "alertname")[:FIELD_LIMIT],
+        "custom_details": details(message),
+    }
     return {
         **key,
         "event_action": "trigger",
         "client": config.client,
-        "client_url": prose.safe_url(config.client_url),
-        "payload": {
-            "summary": summary(message),
-            "source": (prose.label(message, "cluster", "instance") or "Alertmanager")[:FIELD_LIMIT],
-            "severity": config.severity or SEVERITIES.get(message.severity, "critical"),
-            "timestamp": format_time(message.started_at),
-            "component": prose.label(message, "service")[:FIELD_LIMIT],
-            "group": prose.one_line(message.domain, FIELD_LIMIT),
-            "class": prose.label(message, "alertname")[:FIELD_LIMIT],
-            "custom_details": details(message),
-        },
+        **({"client_url": url} if (url := prose.safe_url(config.client_url)) else {}),
+        "payload": {name: value for name, value in payload.items() if value},
         "links": [{"href": url, "text": text} for text, url in prose.links(message)],
     }
 

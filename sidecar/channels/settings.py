@@ -41,13 +41,20 @@ def check_url(url: str) -> str:
     return url
 
 
+def check_open_url(url: str) -> str:
+    """As `check_url`, for a URL that is shown: it may carry no credentials."""
+    if "@" in urlsplit(url).netloc:
+        raise ValueError("a user and password in a URL are shown to everybody: write them under http_config.basic_auth")
+    return check_url(url)
+
+
 def check_secret_url(url: SecretStr) -> SecretStr:
     check_url(url.get_secret_value())
     return url
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=600)]
-Url = Annotated[str, AfterValidator(check_url)]
+Url = Annotated[str, AfterValidator(check_open_url)]
 SecretUrl = Annotated[SecretStr, AfterValidator(check_secret_url)]
 
 
@@ -134,7 +141,7 @@ class HttpConfig(Section):
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
     tls_config: TlsConfig = TlsConfig()
-    proxy_url: str = ""
+    proxy_url: SecretUrl | None = None
     follow_redirects: bool = False
     enable_http2: bool = False
 

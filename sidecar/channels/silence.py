@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote as quote_path
 
 import msgspec
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -62,7 +61,7 @@ class Silence(Channel[SilenceRequest, SilenceConfig]):
     rate = Rate(2.0, 5.0)
 
     def destination(self, config: SilenceConfig) -> str:
-        return f"silence:{config.url[0]}"
+        return config.url[0]
 
     def render(self, message: SilenceRequest, config: SilenceConfig, ref: str) -> list[Step]:  # noqa: ARG002 always a look
         """The look before the leap; the POST that follows depends on its answer."""
@@ -114,7 +113,7 @@ def _post(url: str, config: SilenceConfig, body: dict[str, Any]) -> Request:
 
 
 def _silences(url: str) -> str:
-    return f"{quote_path(url.rstrip('/'), safe=':/@%[]')}/api/v2/silences"
+    return f"{url.rstrip('/')}/api/v2/silences"
 
 
 def _decoded(response: Response) -> Any:

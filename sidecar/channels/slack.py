@@ -158,8 +158,8 @@ class Slack(Channel[Message, SlackConfig]):
 
     def destination(self, config: SlackConfig) -> str:
         if config.has_token:
-            return f"slack:{config.channel}"
-        return f"slack:{digest(reveal(config.api_url))}"
+            return config.channel
+        return digest(reveal(config.api_url))
 
     def render(self, message: Message, config: SlackConfig, ref: str) -> list[Step]:
         if not config.has_token:

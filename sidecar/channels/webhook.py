@@ -36,7 +36,7 @@ class Webhook(Channel[Message, WebhookConfig]):
     rate = Rate(50.0, 100.0)
 
     def destination(self, config: WebhookConfig) -> str:
-        return f"webhook:{digest(reveal(config.url))}"
+        return digest(reveal(config.url))
 
     def render(self, message: Message, config: WebhookConfig, ref: str) -> list[Step]:  # noqa: ARG002 receivers edit for themselves
         return [post_json(reveal(config.url), body_of(message, config), config)]

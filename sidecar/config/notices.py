@@ -28,7 +28,6 @@ _LATER = (
     ("authentication", ": server.webhook_secret and server.api_secret protect the endpoints"),
     ("encryption", ": put a proxy with TLS in front"),
     ("global.http_config", ": http_config belongs to each receiver"),
-    ("global.resolve_timeout", ": Alertmanager resolves"),
 )
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -75,17 +74,17 @@ def _receivers(config: Config) -> Iterator[Notice]:
 
 def _roles(config: Config) -> Iterator[Notice]:
     names = {receiver.name for receiver in config.receivers}
+    first: dict[str, str] = {}
     for path, routes in _routes(config):
         for severity, roles in routes.items():
             for role in roles:
-                bare = [name for name, domain in config.domains.items() if role not in domain.roles]
-                if role in names or not bare:
-                    continue
-                where = "" if len(bare) == len(config.domains) else f" in {', '.join(bare)}"
-                yield (
-                    f"{path}.{severity}",
-                    f"no receiver has the role {role!r}{where}: alerts for it go to the default receiver {config.default}",
-                )
+                first.setdefault(role, f"{path}.{severity}")
+    for role, path in first.items():
+        bare = [name for name, domain in config.domains.items() if role not in domain.roles]
+        if role not in names and bare:
+            where = "" if len(bare) == len(config.domains) else f" in {', '.join(bare)}"
+            said = f"no receiver has the role {role!r}{where}"
+            yield path, f"{said}: alerts for it go to the default receiver {config.default}"
 
 
 def _routes(config: Config) -> Iterator[tuple[str, dict[str, tuple[str, ...]]]]:

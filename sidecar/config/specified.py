@@ -39,6 +39,20 @@ class Group(Section):
     repeat_interval: Duration = 14_400.0
     """After this, an alert that still fires is a reminder."""
 
+    @field_validator("group_by")
+    @classmethod
+    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(labels)) < len(labels) or ("..." in labels and len(labels) > 1):
+            raise Wrong("Alertmanager takes every label once, and ... only alone", "name each label once")
+        return labels
+
+    @field_validator("group_interval", "repeat_interval")
+    @classmethod
+    def _positive(cls, seconds: float) -> float:
+        if seconds <= 0:
+            raise Wrong("Alertmanager takes no interval of 0", 'write e.g. "5m"')
+        return seconds
+
 
 def _group(names: str, wait: int, interval: int, repeat: int) -> dict[str, Any]:
     return {

@@ -9,9 +9,12 @@ from typing import Any, Final
 
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from sidecar.errors import Refused, StoreError
+from sidecar.errors import Disconnected, Refused, StoreError
+
+Connection = AsyncConnection  # callers pass it on without knowing SQLAlchemy
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 30  # a statement that hangs longer is given up, and the webhook answered 503
@@ -29,7 +32,6 @@ def open_engine(url: str) -> AsyncEngine:
         pool_size=6,
         max_overflow=4,
         pool_timeout=CONNECT_SECONDS,
-        pool_pre_ping=True,
         connect_args={"connect_timeout": CONNECT_SECONDS, "options": options, "prepare_threshold": 2},
     )
 
@@ -54,6 +56,7 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self.sqlite = engine.dialect.name == "sqlite"
+        self._autocommit = engine if self.sqlite else engine.execution_options(isolation_level="AUTOCOMMIT")
         self._writing = asyncio.Lock()  # SQLite has one writer: waiting here is fairer than its busy loop
 
     @asynccontextmanager
@@ -68,18 +71,29 @@ class Database:
             else:
                 async with self.engine.begin() as connection:
                     yield connection
-        except (DataError, IntegrityError) as error:
-            raise Refused(_said(error)) from error
-        except (DBAPIError, OSError, TimeoutError) as error:
-            raise StoreError(_said(error)) from error
+        except (DBAPIError, PoolTimeout, OSError, TimeoutError) as error:
+            raise _wrapped(error) from error
+
+    @asynccontextmanager
+    async def one_statement(self) -> AsyncIterator[AsyncConnection]:
+        """For a writer whose one statement is its transaction: no BEGIN and COMMIT around it where there need not be."""
+        if self.sqlite:
+            async with self.write() as connection:
+                yield connection
+            return
+        try:
+            async with self._autocommit.connect() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeout, OSError, TimeoutError) as error:
+            raise _wrapped(error) from error
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
         try:
             async with self.engine.connect() as connection:
                 yield connection
-        except (DBAPIError, OSError, TimeoutError) as error:
-            raise StoreError(_said(error)) from error
+        except (DBAPIError, PoolTimeout, OSError, TimeoutError) as error:
+            raise _wrapped(error) from error
 
     async def clock(self) -> float | None:
         """The database's time, seconds since the epoch; None on SQLite, whose clock is ours."""
@@ -90,6 +104,14 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+def _wrapped(error: Exception) -> StoreError:
+    if isinstance(error, DataError | IntegrityError):
+        return Refused(_said(error))
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return Disconnected(_said(error))
+    return StoreError(_said(error))
 
 
 def _said(error: BaseException) -> str:

@@ -25,9 +25,11 @@ ODD = {
     "line breaks": "Subject\r\nBcc: all@example.org\r\n\r\nbody\nend",
     "right to left": "تنبيه: הזיכרון אוזל \u202etxt.exe",
     "emoji": "🔥👩‍👩‍👧‍👦\ufeff🇩🇪" * 50,
+    "wide": "🔥" * 3000,
+    "quotes": '"\\' * 3000,
     "control": "a\x00b\x1b[31mred\x07\x85\u2028",
     "lone surrogate": "bad \ud800 half",
-    "2 MB": "& < > é漢🔥 x" * 200_000,
+    "2 MB": "& < > é漢🔥 x" * 170_000,
 }
 people = pytest.mark.parametrize("channel", BY_KEY.values(), ids=lambda channel: channel.name)
 every = pytest.mark.parametrize("channel", CHANNELS, ids=lambda channel: channel.name)

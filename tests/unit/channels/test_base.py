@@ -7,6 +7,7 @@ import pytest
 from sidecar.channels import prose
 from sidecar.channels.base import classify_http
 from sidecar.channels.settings import HttpConfig, digest, parse_duration, redact, secret_of, secrets_in
+from sidecar.channels.silence import SilenceConfig
 from sidecar.channels.webhook import WebhookConfig
 from sidecar.channels.wire import encode_json, format_time, origin, retry_after
 from sidecar.domain import Rejected, Retry, Sent
@@ -150,3 +151,10 @@ def test_two_credentials_are_one_too_many() -> None:
 def test_origin_shows_no_secret(url: str, shown: str) -> None:
     """Scheme and host only: no user, password, path or query."""
     assert origin(url) == shown
+
+
+@pytest.mark.parametrize("url", ["http://u:p@am:9093", "am:9093", "http://", "http://am:99999", "http://a b"])
+def test_a_shown_url_is_a_url_without_credentials(url: str) -> None:
+    """A URL that is no secret may hold none, and must be a URL."""
+    with pytest.raises(ValueError, match=r"http_config.basic_auth|not a URL|[Pp]ort"):
+        SilenceConfig(url=url)
