@@ -32,7 +32,7 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # KeyError is ZoneInfoNotFoundError, OSError a folder such as "America"
-        hint = did_you_mean(name, list(available_timezones()))
+        hint = did_you_mean(name, list(available_timezones()), cutoff=0.8)
         raise Wrong(f"{name!r} is no time zone", hint if "did you" in hint else 'write e.g. "Europe/Berlin"') from None
     return name
 

@@ -51,9 +51,9 @@ def path_of(where: Where) -> str:
     return path or "(the file)"
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str], cutoff: float = 0.6) -> str:
     """The nearest known word as a question, else the list of them."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     if near:
         return f"did you mean {near[0]!r}?"
     return "known: " + ", ".join(sorted(known)) if known else ""

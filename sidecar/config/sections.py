@@ -163,10 +163,11 @@ class Holding(Section):
 
 
 def _over(defaults: Mapping[str, Any], given: Any) -> Any:
-    """What is given, over the defaults of the keys that are not."""
-    return (
-        {**defaults, **{str(key).upper(): value for key, value in given.items()}} if isinstance(given, dict) else given
-    )
+    """What is given, over the defaults of the severities that are not."""
+    if not isinstance(given, dict):
+        return given
+    named = {severity_of({"severity": str(name)}) for name in given}
+    return {name: value for name, value in defaults.items() if name not in named} | given
 
 
 class Silences(Section):

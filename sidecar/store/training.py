@@ -1,0 +1,109 @@
+"""What the training job reads and writes: stored observations, votes, and artifacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from sidecar.store.tables import artifacts, decisions, episodes, votes
+
+CHAMPION, RETIRED, REFUSED = "champion", "retired", "refused"
+
+
+async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+    """The first decision with an observation on each episode, in the order of time.
+
+    Rows: (episode, incident, at, severity, alertname, observation, model, propensity).
+    """
+    place = func.row_number().over(partition_by=decisions.c.episode, order_by=(decisions.c.seq, decisions.c.n))
+    first = select(decisions, place.label("place")).where(decisions.c.observation != "[]").subquery()
+    query = (
+        select(
+            first.c.episode,
+            first.c.incident,
+            first.c.at,
+            first.c.severity,
+            episodes.c.alertname,
+            first.c.observation,
+            first.c.model,
+            first.c.propensity,
+        )
+        .join(episodes, episodes.c.episode == first.c.episode)
+        .where(first.c.place == 1)
+        .order_by(first.c.at, first.c.episode)
+    )
+    rows = await connection.execute(query)
+    return [(*row[:5], msgspec.json.decode(row[5], type=list[float]), *row[6:]) for row in rows]
+
+
+async def votes_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:
+    """Rows: (episode, who, kind, at, retracted)."""
+    query = select(votes.c.episode, votes.c.who, votes.c.kind, votes.c.at, votes.c.retracted).order_by(votes.c.at)
+    return [tuple(row) for row in await connection.execute(query)]
+
+
+async def save_artifact(
+    connection: AsyncConnection, version: str, files: dict[str, str], report: dict[str, Any], state: str, at: float
+) -> None:
+    """Keep an artifact and its report; a version that is there already stays as it is."""
+    known = (await connection.execute(select(artifacts.c.version).where(artifacts.c.version == version))).scalar()
+    if known is None:
+        row = {"version": version, "created_at": at, "state": state, "files": _json(files), "report": _json(report)}
+        await connection.execute(artifacts.insert().values(row))
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def promote(connection: AsyncConnection, version: str, at: float) -> bool:
+    """Make it the champion; False when there is no such version."""
+    known = (await connection.execute(select(artifacts.c.files).where(artifacts.c.version == version))).scalar()
+    if known is None or known == "{}":
+        return False
+    await connection.execute(update(artifacts).where(artifacts.c.state == CHAMPION).values(state=RETIRED))
+    changed = update(artifacts).where(artifacts.c.version == version).values(state=CHAMPION, promoted_at=at)
+    await connection.execute(changed)
+    return True
+
+
+async def rollback(connection: AsyncConnection, at: float) -> str | None:
+    """Put the champion before this one back; returns its version, None when there was none."""
+    before = select(artifacts.c.version).where(artifacts.c.state == RETIRED, artifacts.c.promoted_at.is_not(None))
+    version = (await connection.execute(before.order_by(artifacts.c.promoted_at.desc()).limit(1))).scalar()
+    if version is not None:
+        await promote(connection, version, at)
+    return version
+
+
+async def champion_version(connection: AsyncConnection) -> str | None:
+    return (await connection.execute(select(artifacts.c.version).where(artifacts.c.state == CHAMPION))).scalar()
+
+
+async def champion(connection: AsyncConnection) -> tuple[str, dict[str, str]] | None:
+    """(version, files) of the champion."""
+    query = select(artifacts.c.version, artifacts.c.files).where(artifacts.c.state == CHAMPION)
+    row = (await connection.execute(query)).first()
+    return None if row is None else (row.version, msgspec.json.decode(row.files, type=dict[str, str]))
+
+
+async def newest_artifact_at(connection: AsyncConnection) -> float | None:
+    """When a run last left an artifact, refused ones included."""
+    return (await connection.execute(select(func.max(artifacts.c.created_at)))).scalar()
+
+
+async def list_artifacts(connection: AsyncConnection) -> list[dict[str, Any]]:
+    """Version, state, times and report of every artifact, newest first."""
+    columns = (
+        artifacts.c.version,
+        artifacts.c.state,
+        artifacts.c.created_at,
+        artifacts.c.promoted_at,
+        artifacts.c.report,
+    )
+    query = select(*columns).order_by(artifacts.c.created_at.desc())
+    rows = (await connection.execute(query)).mappings()
+    return [{**row, "report": msgspec.json.decode(row["report"])} for row in rows]
