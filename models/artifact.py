@@ -1,7 +1,7 @@
 """A trained model as a folder of text files, verified before use.
 
     model.txt         LightGBM's own text format
-    calibration.json  two floats or a table
+    calibration.json  slope and offset of a sigmoid over the raw score
     manifest.json     features, training window, metrics, library versions, golden rows, SHA-256 of the files above
     signature         HMAC-SHA256 of manifest.json
 
@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,9 +50,12 @@ class ArtifactError(Exception):
 
 @dataclass(frozen=True)
 class Artifact:
+    """A verified model: its text, Platt's slope and offset over its raw score, and what the manifest says."""
+
     version: str
-    model_text: str
-    calibration: dict[str, Any]
+    model: str
+    slope: float
+    offset: float
     manifest: dict[str, Any]
 
 
@@ -60,8 +63,9 @@ class Artifact:
 class Trained:
     """What a training run knows of its model; `metrics` and `libraries` are any JSON."""
 
-    model_text: str
-    calibration: dict[str, Any]
+    model: str
+    slope: float
+    offset: float
     window: tuple[float, float]  # of the rows it learned from, seconds since the epoch
     data_hash: str
     metrics: dict[str, Any]
@@ -71,23 +75,24 @@ class Trained:
 
 
 def version_of(trained: Trained) -> str:
-    """ "fp-", the date, and eight hex digits of what the model is: the same data and seed give the same."""
+    """Like fp-20261123-1a2b3c4d: the date, and a hash of what the model is. The same data and seed give the same hash."""
     content = hashlib.sha256()
-    for part in (trained.model_text, _json(trained.calibration), VERSION, trained.data_hash):
+    for part in (trained.model, _calibration(trained), VERSION, trained.data_hash):
         content.update(part.encode() + b"\0")
     return f"fp-{datetime.fromtimestamp(trained.created_at, UTC):%Y%m%d}-{content.hexdigest()[:8]}"
 
 
-def unproven(trained: Trained) -> Artifact:
-    """The model as an artifact that was just trained here and so needs no proof; `write` puts it on disk."""
-    return Artifact(version_of(trained), trained.model_text, trained.calibration, {})
+def fresh(trained: Trained) -> Artifact:
+    """What was trained in this process just now, and so needs no proof, for scoring."""
+    return Artifact(version_of(trained), trained.model, trained.slope, trained.offset, {})
 
 
-def write(
-    folder: Path, trained: Trained, score: Callable[[Sequence[tuple[float, ...]]], list[float]], key: bytes | None
-) -> str:
-    """Writes the folder, replacing it whole, and returns the version. `score` fills in the golden rows' scores."""
-    texts = {"model.txt": trained.model_text, "calibration.json": _json(trained.calibration)}
+def write(folder: Path, trained: Trained, key: bytes | None) -> str:
+    """Writes the folder, replacing it whole, with the golden rows scored by the model as it is; returns the version."""
+    from models.scorers import LightGBMScorer  # noqa: PLC0415 -- loads a model only where one was made
+
+    scores = LightGBMScorer(fresh(trained)).score(trained.golden_rows)
+    texts = {"model.txt": trained.model, "calibration.json": _calibration(trained)}
     rows = [list(row) for row in trained.golden_rows]
     manifest = {
         "format": FORMAT,
@@ -100,7 +105,7 @@ def write(
         "data_hash": trained.data_hash,
         "metrics": trained.metrics,
         "libraries": trained.libraries,
-        "golden": {"rows": rows, "scores": score(trained.golden_rows)},
+        "golden": {"rows": rows, "scores": scores},
         "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
     }
     texts["manifest.json"] = _json(manifest)
@@ -118,19 +123,20 @@ def read(folder: Path, key: bytes | None) -> Artifact:
     for name in HASHED:
         if hashlib.sha256(found[name]).hexdigest() != _item(_item(manifest, "sha256", dict), name, str):
             raise ArtifactError(f"{name} is not what manifest.json describes")
-    if manifest.get("format") != FORMAT:
-        raise ArtifactError(f"format {manifest.get('format')!r}, this version reads {FORMAT}")
-    if manifest.get("features_version") != VERSION or manifest.get("features") != list(FEATURES):
-        raise ArtifactError("it was trained on other features than this version computes")
-    version = _item(manifest, "version", str)
-    if not _NAME.fullmatch(version):
-        raise ArtifactError(f"{version!r} is no version")
-    _check_golden(manifest)
+    _check_manifest(manifest)
     text = _text(found["model.txt"], "model.txt")
     _check_trees(text)
-    return Artifact(
-        _item(manifest, "version", str), text, _parse(found["calibration.json"], "calibration.json"), manifest
-    )
+    calibration = _parse(found["calibration.json"], "calibration.json")
+    slope, offset = calibration.get("slope"), calibration.get("offset")
+    if (
+        not isinstance(slope, float)
+        or not isinstance(offset, float)
+        or not (0.0 < slope < math.inf and math.isfinite(offset))
+    ):
+        raise ArtifactError(
+            "calibration.json needs a slope above 0 and an offset: else the order of scores turns round"
+        )
+    return Artifact(manifest["version"], text, slope, offset, manifest)
 
 
 def pack(folder: Path) -> dict[str, str]:
@@ -185,16 +191,23 @@ _ROOT = Path(__file__).resolve().parent.parent  # where `models` is importable f
 
 def check_golden(artifact: Artifact) -> None:
     """Loads the model in THIS process and compares the golden rows. Raises ArtifactError when a score differs."""
-    from models.scorers import LightGBMScorer  # noqa: PLC0415 -- it imports this module
+    from models.scorers import LightGBMScorer  # noqa: PLC0415 -- read() alone must not need LightGBM
 
     golden = artifact.manifest["golden"]
-    try:
-        scores = LightGBMScorer(artifact).score([tuple(row) for row in golden["rows"]])
-    except ValueError as error:
-        raise ArtifactError(str(error)) from error
+    scores = LightGBMScorer(artifact).score([tuple(row) for row in golden["rows"]])
     for then, now in zip(golden["scores"], scores, strict=True):
         if not abs(then - now) <= TOLERANCE:
             raise ArtifactError(f"a golden row scored {then:.6f} when it was trained and scores {now:.6f} now")
+
+
+def _check_manifest(manifest: dict[str, Any]) -> None:
+    if manifest.get("format") != FORMAT:
+        raise ArtifactError(f"format {manifest.get('format')!r}, this version reads {FORMAT}")
+    if manifest.get("features_version") != VERSION or manifest.get("features") != list(FEATURES):
+        raise ArtifactError("it was trained on other features than this version computes")
+    if not _NAME.fullmatch(_item(manifest, "version", str)):
+        raise ArtifactError(f"{manifest['version']!r} is no version")
+    _check_golden(manifest)
 
 
 def _check_golden(manifest: dict[str, Any]) -> None:
@@ -253,6 +266,10 @@ def _item(found: dict[str, Any], name: str, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise ArtifactError(f"manifest.json: {name} is missing or of the wrong type")
     return value
+
+
+def _calibration(trained: Trained) -> str:
+    return _json({"slope": trained.slope, "offset": trained.offset})
 
 
 def _json(value: object) -> str:

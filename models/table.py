@@ -1,65 +1,58 @@
-"""A dictionary with a layer on top that a commit keeps and a rollback drops.
+"""A dictionary that can forget what was done to it since the last commit.
 
-The folded state is made of these. Values are immutable (tuples, frozen Structs): a change is a new value in the layer,
-so that dropping the layer is all it takes to forget a batch that did not commit.
+The folded state is made of these. Values are immutable (tuples, frozen Structs): a change is a new value, and the one it
+replaces is kept until the commit, so that a batch that did not commit leaves no trace. Reading is a dictionary's own
+`get`: the state is read thirty times an alert.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Table(Generic[K, V]):
-    """`get`, `put` and `drop` see the layer first; `commit` folds it into the base, `rollback` forgets it."""
+class Table(dict[K, V]):
+    """Change it by `put` and `drop` only; `commit` keeps the changes, `rollback` undoes them."""
 
-    __slots__ = ("_base", "_layer")
+    __slots__ = ("_before",)
 
     def __init__(self, base: dict[K, V] | None = None) -> None:
-        self._base: dict[K, V] = {} if base is None else base
-        self._layer: dict[K, V | None] = {}
-
-    def get(self, key: K) -> V | None:
-        """The value now, uncommitted changes included."""
-        layer = self._layer
-        if key in layer:
-            return layer[key]
-        return self._base.get(key)
+        super().__init__(base or ())
+        self._before: dict[K, V | None] = {}  # what each changed key held at the last commit
 
     def put(self, key: K, value: V) -> None:
-        self._layer[key] = value
+        before = self._before
+        if key not in before:
+            before[key] = self.get(key)
+        self[key] = value
 
     def drop(self, key: K) -> None:
-        self._layer[key] = None
+        if key not in self._before:
+            self._before[key] = self.get(key)
+        self.pop(key, None)
 
     def commit(self) -> None:
-        base = self._base
-        for key, value in self._layer.items():
-            if value is None:
-                base.pop(key, None)
-            else:
-                base[key] = value
-        self._layer.clear()
+        if self._before:
+            self._before = {}
 
     def rollback(self) -> None:
-        self._layer.clear()
-
-    def items(self) -> Iterator[tuple[K, V]]:
-        """Every pair now, uncommitted changes included; in no promised order."""
-        layer = self._layer
-        for key, value in self._base.items():
-            if key not in layer:
-                yield key, value
-        for key, changed in layer.items():
-            if changed is not None:
-                yield key, changed
+        _restore(self, self._before)
+        self._before = {}
 
     def committed(self) -> dict[K, V]:
-        """The base itself, for snapshots: not to be changed."""
-        return self._base
+        """What was there at the last commit, for snapshots; itself when nothing has changed since."""
+        if not self._before:
+            return self
+        found = dict(self)
+        _restore(found, self._before)
+        return found
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self.items()) if self._layer else len(self._base)
+
+def _restore(found: dict[K, V], before: dict[K, V | None]) -> None:
+    for key, value in before.items():
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = value

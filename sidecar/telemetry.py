@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter as TallyOf
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import sidecar
-from sidecar.domain import EpisodeEnded, EpisodeStarted, Plan, severity_of
+from sidecar.domain import SEVERITY_RANK, Plan, Received, severity_of
 
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
+LONGEST_DOMAIN: Final = 40  # a `domain` label comes from outside
 PER_NOTIFICATION: Final = (1, 2, 3, 5, 10, 20, 50, 100, 500)
 
 
@@ -85,15 +88,16 @@ class Metrics:
 
     def planned(self, plan: Plan) -> None:
         """Count what a committed plan decided."""
-        for decision in plan.decisions:
-            rule = decision.reasons[-1].rule if decision.reasons else "routing"
-            self.decisions.labels(decision.verdict.value, rule).inc()
+        made = TallyOf((d.verdict.value, d.reasons[-1].rule if d.reasons else "routing") for d in plan.decisions)
+        for labels, count in made.items():
+            self.decisions.labels(*labels).inc(count)
 
-    def alerts(self, plan: Plan, domain_of: object) -> None:
-        """Count the episodes that a committed plan saw for the first time."""
-        for event in plan.events:
-            if isinstance(event, EpisodeStarted) and callable(domain_of):
-                self.received.labels(domain_of(event.labels) or "none", severity_of(event.labels)).inc()
+    def alerts(self, received: Iterable[Received], domain_of: Callable[[dict[str, str]], str]) -> None:
+        """Count the alerts of a webhook that was committed."""
+        seen = TallyOf((domain_of(one.alert.labels), severity_of(one.alert.labels)) for one in received)
+        for (domain, severity), count in seen.items():
+            known = severity if severity in SEVERITY_RANK else "other"
+            self.received.labels(domain if len(domain) <= LONGEST_DOMAIN else "other", known).inc(count)
 
 
 def configure_logging(level: str = "INFO", *, json: bool = True) -> None:
@@ -111,6 +115,3 @@ def configure_logging(level: str = "INFO", *, json: bool = True) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-
-
-__all__ = ["EpisodeEnded", "Metrics", "configure_logging"]

@@ -2,12 +2,12 @@
 
     with Postgres() as postgres:                       # one per test session
         with postgres.database() as url: ...           # one per test
-    async with Alertmanager(config_text) as alertmanager:
+    async with Alertmanager(config_text) as alertmanager:  # stock; its URL is known before it starts
         await alertmanager.post([{"labels": {...}}])
         alertmanager.amtool("silence", "query")
     async with Prometheus(rules, alertmanager.address, targets={"job": "127.0.0.1:1234"}): ...
     async with SidecarProcess(config) as sidecar:      # `sidecar serve` as people run it
-        sidecar.run("quarantine")                      # any command, on the same configuration
+        await sidecar.run("quarantine")                # any command, on the same configuration
         sidecar.kill(); await sidecar.start()          # a crash and what comes after it
 
 A program that is missing fails the test with the package that has it: nothing is skipped.
@@ -263,10 +263,14 @@ class Postgres:
 class Alertmanager(HttpServer):
     """A stock Alertmanager. With `cluster` it gossips with `peers` (their `cluster_address`); else it stands alone."""
 
-    def __init__(self, config: str, *, cluster: bool = False, peers: Sequence[str] = ()) -> None:
+    def __init__(self, config: str = "", *, cluster: bool = False, peers: Sequence[str] = ()) -> None:
         super().__init__()
         self.cluster_address = f"127.0.0.1:{free_port()}" if cluster else ""
         self._peers = tuple(peers)
+        self.configure(config)
+
+    def configure(self, config: str) -> None:
+        """Write its configuration, which it reads when it starts."""
         (self.folder / "alertmanager.yml").write_text(config, "utf-8")
 
     def command(self) -> list[str]:
@@ -360,13 +364,11 @@ class SidecarProcess(HttpServer):
     def _python(module: str) -> list[str]:
         return [sys.executable, "-m", module]
 
-    def run(self, *words: str, module: str = "sidecar", timeout: float = 120.0) -> str:
+    async def run(self, *words: str, module: str = "sidecar", timeout: float = 120.0) -> str:
         """What a command prints, on this configuration; it has to succeed."""
         argv = [*self._python(module), *words, "--config", str(self.path)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=self.folder, env=environment
-        )
+        how = {"cwd": self.folder, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "timeout": timeout}
+        done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, check=False, **how)
         assert done.returncode == 0, f"{' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 

@@ -125,7 +125,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dedup_key", name=op.f("pk_outbox")),
     )
     op.create_index(op.f("ix_outbox_incident_receiver"), "outbox", ["incident", "receiver"], unique=False)
-    op.create_index(op.f("ix_outbox_state_next_at"), "outbox", ["state", "next_at"], unique=False)
+    still_open = sa.text("state IN ('waiting', 'leased')")
+    op.create_index(
+        "ix_outbox_open", "outbox", ["receiver", "next_at"], postgresql_where=still_open, sqlite_where=still_open
+    )
     op.create_table(
         "quarantine",
         sa.Column("id", sa.String(), nullable=False),
@@ -195,7 +198,7 @@ def downgrade() -> None:
     op.drop_table("shards")
     op.drop_table("seen_events")
     op.drop_table("quarantine")
-    op.drop_index(op.f("ix_outbox_state_next_at"), table_name="outbox")
+    op.drop_index("ix_outbox_open", table_name="outbox")
     op.drop_index(op.f("ix_outbox_incident_receiver"), table_name="outbox")
     op.drop_table("outbox")
     op.drop_index(op.f("ix_messages_ref"), table_name="messages")

@@ -19,6 +19,7 @@ from sidecar.config.problems import Wrong
 _MATCHER = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _BETWEEN = re.compile(r'((?:[^",]|"(?:[^"\\]|\\.)*")*)(?:,|$)', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 _EXAMPLE = 'write a label, one of = != =~ !~, and a value: severity="CRITICAL"'
 
@@ -76,14 +77,11 @@ class Matcher(Struct, frozen=True):
 
 
 def _unquoted(value: str, text: str) -> str:
-    if not value.startswith('"'):
-        if '"' in value:
-            raise Wrong(f"{text!r}: the quotes do not match", _EXAMPLE)
-        return value
+    """The value without quotes and escapes, which Alertmanager knows in bare values, too."""
     quoted = _QUOTED.fullmatch(value)
-    if not quoted:
+    if not quoted and '"' in _ESCAPED.sub("", value):
         raise Wrong(f"{text!r}: the quotes do not match", _EXAMPLE)
-    return re.sub(r"\\(.)", lambda found: _ESCAPES.get(found[1], found[0]), quoted[1], flags=re.DOTALL)
+    return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[0]), quoted[1] if quoted else value)
 
 
 def parse_matcher(text: Any) -> Matcher:

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from sidecar.calendar import Cron
 from sidecar.channels.settings import ChannelConfig
 from sidecar.channels.silence import SilenceConfig
+from sidecar.config import later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.fields import BySeverity, Section
@@ -55,7 +56,7 @@ class Config(Section):
     holding: ours.Holding = ours.Holding()
     inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
     time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
-    aggregation_rules: dict[str, spec.AggregationRule] = Field(default={})
+    aggregation_rules: dict[str, later.AggregationRule] = Field(default={})
     ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
     feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
     silences: ours.Silences = ours.Silences()
@@ -68,9 +69,9 @@ class Config(Section):
     training: ours.Training = ours.Training()
     delivery: ours.DeliverySettings = ours.DeliverySettings()
     links: ours.Links = ours.Links()
-    audit_logging: spec.AuditLogging | None = None
-    authentication: spec.Authentication | None = None
-    encryption: spec.Encryption | None = None
+    audit_logging: later.AuditLogging | None = None
+    authentication: later.Authentication | None = None
+    encryption: later.Encryption | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -25,7 +25,7 @@ from sidecar.config.fields import (
 )
 from sidecar.config.matchers import Matchers
 from sidecar.config.problems import Wrong, did_you_mean
-from sidecar.domain import FeedbackKind
+from sidecar.domain import FeedbackKind, severity_of
 
 
 def _listen(text: str) -> str:

@@ -14,9 +14,7 @@ from sidecar.config.fields import (
     BySeverity,
     CronText,
     LabelName,
-    Regex,
     ScheduleText,
-    Secret,
     Section,
     SeverityName,
     ZoneName,
@@ -24,7 +22,6 @@ from sidecar.config.fields import (
 )
 from sidecar.config.matchers import Matchers
 from sidecar.config.problems import Wrong
-from sidecar.config.sections import Template
 
 Share = Annotated[float, Field(ge=0, le=1)]
 GroupLabel = Annotated[str, AfterValidator(lambda name: name if name == "..." else check_label(name))]
@@ -249,15 +246,6 @@ class TimeBasedRouting(Section):
         return (usual.timezone if usual else None) or "UTC"
 
 
-class AggregationRule(Section):
-    """Many alerts alike told as one (3.3)."""
-
-    pattern: Regex
-    threshold: int = Field(ge=1)
-    window: Duration
-    aggregate_as: Template
-
-
 class MlModel(Section):
     """One model (3.4)."""
 
@@ -327,90 +315,6 @@ class FeedbackLoop(Section):
     processing: Processing = Processing()
     metrics: tuple[str, ...] = ()
     automation: Automation = Automation()
-
-
-class AuditOutput(Section):
-    type: Literal["file", "syslog", "elasticsearch"]
-    path: str | None = None
-    rotation: str | None = None
-    retention: Duration | None = None
-    endpoint: str | None = None
-    protocol: Literal["tcp", "udp"] | None = None
-    format: str | None = None
-    index: str | None = None
-
-
-class Compliance(Section):
-    standards: tuple[str, ...] = ()
-    pii_masking: Literal["enabled", "disabled"] = "enabled"
-    retention_policy: str = ""
-
-
-class AuditLogging(Section):
-    """Who did what (6.4)."""
-
-    enabled: bool = True
-    level: str = "detailed"
-    events: tuple[str, ...] = ()
-    outputs: tuple[AuditOutput, ...] = ()
-    compliance: Compliance | None = None
-
-
-class BasicUsers(Section):
-    enabled: bool = True
-    users_file: str
-
-
-class OAuth2(Section):
-    enabled: bool = True
-    provider: str
-    client_id: str
-    client_secret: Secret
-    redirect_url: str = ""
-    scopes: tuple[str, ...] = ()
-
-
-class ApiKeys(Section):
-    enabled: bool = True
-    rotation_period: Duration | None = None
-    endpoints: tuple[str, ...] = ()
-
-
-class Authentication(Section):
-    """Who may use the API and the pages (6.1)."""
-
-    basic_auth: BasicUsers | None = None
-    oauth2: OAuth2 | None = None
-    api_keys: ApiKeys | None = None
-
-
-class Tls(Section):
-    enabled: bool = True
-    cert_file: str
-    key_file: str
-    client_ca_file: str | None = None
-    cipher_suites: tuple[str, ...] = ()
-    min_version: str = "TLS1.2"
-
-
-class WebhookTls(Section):
-    enabled: bool = True
-    verify_ssl: bool = True
-    ca_bundle: str | None = None
-
-
-class DataEncryption(Section):
-    at_rest: bool = True
-    provider: str = ""
-    key_rotation: Duration | None = None
-
-
-class Encryption(Section):
-    """TLS and data at rest (6.3)."""
-
-    tls: Tls | None = None
-    webhook_tls: WebhookTls | None = None
-    data_encryption: DataEncryption | None = None
 
 
 Grouping = Annotated[dict[str, Group], BeforeValidator(over_groups)]

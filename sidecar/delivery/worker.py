@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import aiohttp
@@ -37,7 +38,8 @@ from sidecar.store import outbox, queries
 from sidecar.store.engine import Database
 from sidecar.telemetry import Metrics
 
-POLL_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 0.02  # between rounds: under load a claim takes several rows at once
 AT_ONCE: Final = 8  # to one target; each its own task
 PROJECTED_WITHIN: Final = 10.0  # s: a message waits this long for the tables before it is tried again
 SILENCE: Final = "silence"  # the target of silences
@@ -75,47 +77,54 @@ class Worker:
         self._wake = asyncio.Event()
         self._paces: dict[str, Pace] = {}
         self._sending: dict[str, int] = {}
+        self._hinted: set[str] = set()  # targets that may have something due
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def wake(self) -> None:
+    def wake(self, targets: Iterable[str] = ()) -> None:
+        """Something was put into the outbox for these targets."""
+        self._hinted.update(targets)
         self._wake.set()
 
     async def run(self, session: aiohttp.ClientSession) -> None:
         """Until cancelled; what is being sent then is finished by `drain`."""
+        polled = float("-inf")
         while True:
             self._wake.clear()
-            started = 0
             try:
-                started = await self._round(session)
+                if time.monotonic() - polled >= POLL_SECONDS:
+                    polled = time.monotonic()
+                    self._hinted.update(await self._due())
+                await self._round(session)
             except StoreError as error:
                 logger.warning("outbox_unreachable", why=str(error))
-            if not started:
-                try:
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._wake.wait()
-                except TimeoutError:
-                    continue
+            await asyncio.sleep(PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
 
     async def drain(self, seconds: float) -> None:
         """Let what is being sent end."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
 
-    async def _round(self, session: aiohttp.ClientSession) -> int:
-        now = self._clock()
+    async def _due(self) -> list[str]:
+        """Targets that something is due for: retries, other replicas' rows, leases that ran out."""
         async with self._database.read() as connection:
-            targets = await outbox.due_targets(connection, now)
-        started = 0
-        for name in targets:
-            started += await self._start(name, now, session)
-        return started
+            return await outbox.due_targets(connection, self._clock())
 
-    async def _start(self, name: str, now: float, session: aiohttp.ClientSession) -> int:
+    async def _round(self, session: aiohttp.ClientSession) -> None:
+        for name in list(self._hinted):
+            room, started = await self._start(name, self._clock(), session)
+            if started < room:  # nothing more is due for it now
+                self._hinted.discard(name)
+
+    async def _start(self, name: str, now: float, session: aiohttp.ClientSession) -> tuple[int, int]:
+        """Send what there is room for; returns (room, started)."""
         target = self._target(name)
         pace = self._pace(target, name)
         room = min(pace.free(now), AT_ONCE - self._sending.get(name, 0))
         if room <= 0:
-            return 0
+            return 0, 0
         rows = await outbox.claim(self._database, name, now, self._config().delivery.lease, self._holder, room)
         pace.take(now, len(rows))
         for row in rows:
@@ -123,7 +132,7 @@ class Worker:
             task = asyncio.create_task(self._deliver(row, target, pace, session))
             self._tasks.add(task)
             task.add_done_callback(self._done(name))
-        return len(rows)
+        return room, len(rows)
 
     def _done(self, name: str) -> Callable[[asyncio.Task[None]], None]:
         def forget(task: asyncio.Task[None]) -> None:

@@ -97,6 +97,7 @@ async def _decide(parsed: webhook.Parsed, body: bytes, sidecar: Sidecar) -> None
         return
     try:
         await sidecar.decider.submit(Work(received=parsed.received))
+        sidecar.metrics.alerts(parsed.received, sidecar.config.domain_of)
         return
     except Refused as error:
         if len(parsed.received) == 1:

@@ -16,82 +16,113 @@ from sidecar.store.tables import shards
 
 ROWS: Final = 200  # log rows per transaction
 
-_EVENTS: Final = {
-    "postgresql": """SELECT l.shard, l.seq, x.n AS n, x.e AS e, x.e->>'t' AS t FROM log l
- CROSS JOIN LATERAL json_array_elements(l.body::json) WITH ORDINALITY AS x(e, n)
- WHERE l.shard = :shard AND l.seq > :after AND l.seq <= :upto""",
-    "sqlite": """SELECT l.shard AS shard, l.seq AS seq, x.key AS n, x.value AS e, x.value->>'t' AS t FROM log l, json_each(l.body) x
- WHERE l.shard = :shard AND l.seq > :after AND l.seq <= :upto""",
+# The events of a range of log rows are read once, into a temporary table with these columns, and every table below is
+# made of it: reading a field of a JSON text means parsing it.
+_FIELDS: Final = {
+    "t": "text",
+    "at": "double precision",
+    "episode": "text",
+    "fingerprint": "text",
+    "starts_at": "double precision",
+    "ends_at": "double precision",
+    "labels": "text",
+    "annotations": "text",
+    "group_key": "text",
+    "generator_url": "text",
+    "external_url": "text",
+    "incident": "text",
+    "verdict": "text",
+    "severity": "text",
+    "reasons": "text",
+    "tell": "text",
+    "receivers": "text",
+    "until": "double precision",
+    "score": "double precision",
+    "anomaly": "double precision",
+    "model": "text",
+    "observation": "text",
+    "propensity": "double precision",
+    "marks": "text",
+    "who": "text",
+    "kind": "text",
+    "source": "text",
+    "retracted": "text",
+    "comment": "text",
+    "pattern": "text",
+    "reason": "text",
+    "episodes": "text",
+    "outcome": "text",
+    "silence_id": "text",
 }
-
-
-def _number(name: str) -> str:
-    return f"CAST(e->>'{name}' AS DOUBLE PRECISION)"
-
-
-def _text(name: str, default: str = "") -> str:
-    return f"coalesce(e->>'{name}', '{default}')"
-
-
-_AT, _EPISODE = _number("at"), "e->>'episode'"
-_NAME: Final = {"postgresql": "e->'labels'->>'alertname'", "sqlite": "e->>'$.labels.alertname'"}
-_TELLS: Final = "e->>'tell' IS NOT NULL"
-_PATTERN: Final = "e->>'pattern'"
+_COLUMNS: Final = ", ".join(_FIELDS)
+_TYPED: Final = ", ".join(f"{name} {kind}" for name, kind in _FIELDS.items())
+_RANGE: Final = "l.shard = :shard AND l.seq > :after AND l.seq <= :upto"
+_STAGE: Final = {
+    "postgresql": (
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS staged (seq bigint, n bigint, {_TYPED}) ON COMMIT DELETE ROWS",
+        f"""INSERT INTO staged SELECT l.seq, x.n, {", ".join("x." + name for name in _FIELDS)} FROM log l,
+ ROWS FROM (json_to_recordset(l.body::json) AS ({_TYPED})) WITH ORDINALITY AS x({_COLUMNS}, n) WHERE {_RANGE}""",
+    ),
+    "sqlite": (
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS staged (seq bigint, n bigint, {_TYPED})",
+        "DELETE FROM staged",
+        f"""INSERT INTO staged SELECT l.seq, x.key, {", ".join(f"x.value->>'{name}'" for name in _FIELDS)}
+FROM log l, json_each(l.body) x WHERE {_RANGE}""",
+    ),
+}
+_NAME: Final = {"postgresql": "labels::json->>'alertname'", "sqlite": "labels->>'alertname'"}
 
 
 def _statements(dialect: str) -> tuple[str, ...]:
-    """In order: each reads the events of a range of log rows, and none depends on where the range begins."""
-    events = _EVENTS[dialect]
+    """In order; none of them depends on where the range of log rows begins."""
     return (
+        *_STAGE[dialect],
         f"""INSERT INTO episodes (episode, shard, fingerprint, starts_at, first_seen, last_seen, times, alertname, labels,
  annotations, group_key, generator_url, external_url)
-SELECT {_EPISODE}, shard, e->>'fingerprint', {_number("starts_at")}, {_AT}, {_AT}, 1, coalesce({_NAME[dialect]}, ''),
- e->>'labels', e->>'annotations', {_text("group_key")}, {_text("generator_url")}, {_text("external_url")}
-FROM ({events}) AS v WHERE t = 'started' ON CONFLICT (episode) DO NOTHING""",
-        f"""UPDATE episodes SET last_seen = s.at, times = times + s.n FROM
- (SELECT {_EPISODE} AS episode, max({_AT}) AS at, count(*) AS n FROM ({events}) AS v WHERE t = 'seen' GROUP BY 1) AS s
+SELECT episode, :shard, fingerprint, starts_at, at, at, 1, coalesce({_NAME[dialect]}, ''), labels, annotations,
+ coalesce(group_key, ''), coalesce(generator_url, ''), coalesce(external_url, '')
+FROM staged WHERE t = 'started' ON CONFLICT (episode) DO NOTHING""",
+        """UPDATE episodes SET last_seen = s.at, times = times + s.n FROM
+ (SELECT episode, max(at) AS at, count(*) AS n FROM staged WHERE t = 'seen' GROUP BY episode) AS s
 WHERE episodes.episode = s.episode""",
-        f"""UPDATE episodes SET ended_at = s.ended_at, last_seen = s.at FROM
- (SELECT {_EPISODE} AS episode, max({_number("ends_at")}) AS ended_at, max({_AT}) AS at FROM ({events}) AS v WHERE t = 'ended'
-  GROUP BY 1) AS s
+        """UPDATE episodes SET ended_at = s.ended_at, last_seen = s.at FROM
+ (SELECT episode, max(ends_at) AS ended_at, max(at) AS at FROM staged WHERE t = 'ended' GROUP BY episode) AS s
 WHERE episodes.episode = s.episode""",
-        f"""INSERT INTO decisions (shard, seq, n, at, episode, incident, verdict, severity, reasons, receivers, until, score,
+        """INSERT INTO decisions (shard, seq, n, at, episode, incident, verdict, severity, reasons, receivers, until, score,
  anomaly, model, observation, propensity, marks)
-SELECT shard, seq, n, {_AT}, {_EPISODE}, e->>'incident', e->>'verdict', e->>'severity', e->>'reasons',
- {_text("receivers", "[]")}, {_number("until")}, {_number("score")}, {_number("anomaly")}, {_text("model")},
- {_text("observation", "[]")}, coalesce({_number("propensity")}, 1), {_text("marks", "[]")}
-FROM ({events}) AS v WHERE t = 'decided' ON CONFLICT (shard, seq, n) DO NOTHING""",
+SELECT :shard, seq, n, at, episode, incident, verdict, severity, reasons, coalesce(receivers, '[]'), until, score, anomaly,
+ coalesce(model, ''), coalesce(observation, '[]'), coalesce(propensity, 1), coalesce(marks, '[]')
+FROM staged WHERE t = 'decided' ON CONFLICT (shard, seq, n) DO NOTHING""",
         """UPDATE episodes SET incident = s.incident FROM
- (SELECT episode, incident, row_number() OVER (PARTITION BY episode ORDER BY seq DESC, n DESC) AS place FROM decisions
-  WHERE shard = :shard AND seq > :after AND seq <= :upto) AS s
+ (SELECT episode, incident, row_number() OVER (PARTITION BY episode ORDER BY seq DESC, n DESC) AS place FROM staged
+  WHERE t = 'decided') AS s
 WHERE episodes.episode = s.episode AND s.place = 1""",
-        f"""INSERT INTO incidents (incident, shard, opened_at, told_at, updated_at)
-SELECT e->>'incident', min(shard), min({_AT}), min(CASE WHEN {_TELLS} THEN {_AT} END), max({_AT})
-FROM ({events}) AS v WHERE t = 'decided' GROUP BY 1
+        """INSERT INTO incidents (incident, shard, opened_at, told_at, updated_at)
+SELECT incident, :shard, min(at), min(CASE WHEN tell IS NOT NULL THEN at END), max(at)
+FROM staged WHERE t = 'decided' GROUP BY incident
 ON CONFLICT (incident) DO UPDATE SET told_at = coalesce(incidents.told_at, excluded.told_at),
  updated_at = excluded.updated_at""",
-        f"""INSERT INTO votes (episode, who, kind, at, source, retracted, comment)
+        """INSERT INTO votes (episode, who, kind, at, source, retracted, comment)
 SELECT episode, who, kind, at, source, retracted, comment FROM (
- SELECT {_EPISODE} AS episode, e->>'who' AS who, e->>'kind' AS kind, {_AT} AS at, {_text("source")} AS source,
-  coalesce(e->>'retracted', '0') IN ('true', '1') AS retracted, {_text("comment")} AS comment,
-  row_number() OVER (PARTITION BY {_EPISODE}, e->>'who' ORDER BY seq DESC, n DESC) AS place
- FROM ({events}) AS v WHERE t = 'voted') AS newest WHERE place = 1
+ SELECT episode, who, kind, at, coalesce(source, '') AS source, coalesce(retracted, '0') IN ('true', '1') AS retracted,
+  coalesce(comment, '') AS comment, row_number() OVER (PARTITION BY episode, who ORDER BY seq DESC, n DESC) AS place
+ FROM staged WHERE t = 'voted') AS newest WHERE place = 1
 ON CONFLICT (episode, who) DO UPDATE SET kind = excluded.kind, at = excluded.at, source = excluded.source,
  retracted = excluded.retracted, comment = excluded.comment
 WHERE NOT excluded.retracted OR excluded.kind = votes.kind""",
-        f"""INSERT INTO silences (pattern, asked_at, ends_at, state, silence_id, reason, comment, evidence)
-SELECT pattern, at, ends_at, 'asked', '', reason, comment, evidence FROM (
- SELECT {_PATTERN} AS pattern, {_AT} AS at, {_number("ends_at")} AS ends_at, e->>'reason' AS reason, e->>'comment' AS comment,
-  e->>'episodes' AS evidence, row_number() OVER (PARTITION BY {_PATTERN} ORDER BY seq DESC, n DESC) AS place
- FROM ({events}) AS v WHERE t = 'silence_asked') AS newest WHERE place = 1
+        """INSERT INTO silences (pattern, asked_at, ends_at, state, silence_id, reason, comment, evidence)
+SELECT pattern, at, ends_at, 'asked', '', reason, comment, episodes FROM (
+ SELECT pattern, at, ends_at, reason, comment, episodes,
+  row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
+ FROM staged WHERE t = 'silence_asked') AS newest WHERE place = 1
 ON CONFLICT (pattern) DO UPDATE SET asked_at = excluded.asked_at, ends_at = excluded.ends_at, state = 'asked',
  reason = excluded.reason, comment = excluded.comment, evidence = excluded.evidence""",
-        f"""UPDATE silences SET state = s.outcome, silence_id = s.silence_id FROM (
- SELECT {_PATTERN} AS pattern, e->>'outcome' AS outcome, {_text("silence_id")} AS silence_id,
-  row_number() OVER (PARTITION BY {_PATTERN} ORDER BY seq DESC, n DESC) AS place
- FROM ({events}) AS v WHERE t = 'silence_settled') AS s
+        """UPDATE silences SET state = s.outcome, silence_id = s.silence_id FROM (
+ SELECT pattern, outcome, coalesce(silence_id, '') AS silence_id,
+  row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
+ FROM staged WHERE t = 'silence_settled') AS s
 WHERE silences.pattern = s.pattern AND s.place = 1""",
-    )  # fmt: skip
+    )
 
 
 async def project(database: Database, shard: int, rows: int = ROWS) -> int:

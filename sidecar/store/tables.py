@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData(
@@ -29,6 +30,8 @@ metadata = MetaData(
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+OPEN_ROWS = text("state IN ('waiting', 'leased')")  # what the worker looks for: settled rows stay out of its index
 
 # ------------------------------------------------------------------------------------------------------------ the truth
 
@@ -81,7 +84,7 @@ outbox = Table(
     Column("lease", String),  # who holds it
     Column("settled_at", Double),
     Column("why", Text),  # the last failure
-    Index(None, "state", "next_at"),
+    Index("ix_outbox_open", "receiver", "next_at", postgresql_where=OPEN_ROWS, sqlite_where=OPEN_ROWS),
     Index(None, "incident", "receiver"),
 )
 

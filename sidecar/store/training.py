@@ -92,7 +92,8 @@ async def champion(connection: AsyncConnection) -> tuple[str, dict[str, str]] | 
 
 async def newest_artifact_at(connection: AsyncConnection) -> float | None:
     """When a run last left an artifact, refused ones included."""
-    return (await connection.execute(select(func.max(artifacts.c.created_at)))).scalar()
+    newest: float | None = (await connection.execute(select(func.max(artifacts.c.created_at)))).scalar()
+    return newest
 
 
 async def list_artifacts(connection: AsyncConnection) -> list[dict[str, Any]]:

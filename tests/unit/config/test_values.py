@@ -64,6 +64,7 @@ def test_what_is_no_size(text: object) -> None:
         ('name=~"(?i)node.*"', {"name": "NodeDown"}, True),
         ('name=~"a+b"', {"name": "aab\n"}, False),
         (r'name=~"\\+\\++"', {"name": "+++"}, True),
+        (r"bare=a\\b\"c\d", {"bare": 'a\\b"c\\d'}, True),
         ('digits=~"[0-9]{1,3}"', {"digits": "٣"}, False),
         (r'digits=~"\\d"', {"digits": "٣"}, False),
     ],

@@ -1,0 +1,109 @@
+"""How good the scores are, on episodes that the model has not seen."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from training.dataset import Dataset, Floats, Places
+
+RECALLS: Final = (0.99, 0.98, 0.95)
+BINS: Final = 10
+CONFIDENCE: Final = 0.95
+_LEAST = 1e-6  # a certain and wrong score costs a finite loss
+
+
+def evaluate(
+    dataset: Dataset, score: Floats, *, threshold: float, recalls: tuple[float, ...] = RECALLS
+) -> dict[str, Any]:
+    """Metrics of `score` (probability of false positive) against the labels, in all and by severity; JSON values.
+
+    Disputed labels count in the losses only. Suppressed means: the score lies above the threshold that keeps the recall
+    of real alerts, chosen in hindsight, so it ranks models and promises nothing.
+    """
+    decided = dataset.decided
+    part, scores = dataset.take(decided), score[decided]
+    severities = sorted(set(part.severity.tolist()))
+    return {
+        "log_loss": log_loss(dataset, score),
+        "calibration_error": calibration_error(dataset, score),
+        **_ranking(part, scores, threshold, recalls),
+        "by_severity": {
+            name: _ranking(part.take(at), scores[at], threshold, recalls)
+            for name, at in ((name, np.flatnonzero(part.severity == name)) for name in severities)
+        },
+    }
+
+
+def log_loss(dataset: Dataset, score: Floats) -> float | None:
+    """Weighted cross-entropy per episode, in nats."""
+    if not len(dataset):
+        return None
+    p = np.clip(score, _LEAST, 1.0 - _LEAST)
+    losses = -(dataset.label * np.log(p) + (1.0 - dataset.label) * np.log(1.0 - p))
+    return float(np.average(losses, weights=dataset.weight))
+
+
+def calibration_error(dataset: Dataset, score: Floats) -> float | None:
+    """Expected |share of false positives - score|, over ten bins of equal width."""
+    if not len(dataset):
+        return None
+    which = np.clip((score * BINS).astype(int), 0, BINS - 1)
+    gaps = (
+        abs(float(dataset.label[which == each].mean() - score[which == each].mean())) * float((which == each).mean())
+        for each in np.unique(which)
+    )
+    return float(sum(gaps))
+
+
+def _ranking(part: Dataset, score: Floats, threshold: float, recalls: tuple[float, ...]) -> dict[str, Any]:
+    noise = part.false_positive
+    real, false = np.flatnonzero(~noise), np.flatnonzero(noise)
+    found: dict[str, Any] = {
+        "episodes": len(part),
+        "false_positives": len(false),
+        "real": len(real),
+        "incidents_real": len({name for name in part.incident[real].tolist() if name}),
+    }
+    if not len(real) or not len(false):
+        return found
+    from sklearn.metrics import average_precision_score, roc_auc_score  # noqa: PLC0415 -- seconds of import
+
+    above = score >= threshold
+    hits = int((above & noise).sum())
+    found["roc_auc"] = float(roc_auc_score(noise, score))
+    found["pr_auc"] = float(average_precision_score(noise, score))
+    found["pr_auc_real"] = float(average_precision_score(~noise, 1.0 - score))
+    found["at_threshold"] = {
+        "threshold": threshold,
+        "precision": share(hits, int(above.sum())),
+        "recall": share(hits, len(false)),
+        "real_hidden": share(int((above & ~noise).sum()), len(real)),
+    }
+    found["suppressed"] = {f"{recall:g}": _suppressed(score, real, false, recall) for recall in recalls}
+    return found
+
+
+def _suppressed(score: Floats, real: Places, false: Places, recall: float) -> dict[str, Any]:
+    """False positives strictly above the threshold that keeps `recall` of the real alerts."""
+    highest = np.sort(score[real])[::-1]
+    may_lose = int(np.floor((1.0 - recall) * len(highest) + 1e-9))
+    threshold = float(highest[may_lose]) if may_lose < len(highest) else -np.inf
+    return {
+        "threshold": threshold,
+        "false_positives": share(int((score[false] > threshold).sum()), len(false)),
+        "real_hidden": share(int((score[real] > threshold).sum()), len(real)),
+    }
+
+
+def share(hits: int, trials: int) -> dict[str, Any]:
+    """A share with its two-sided Clopper-Pearson bounds at 95 %; nothing is known from no trials."""
+    if trials == 0:
+        return {"share": None, "low": 0.0, "high": 1.0, "hits": 0, "trials": 0}
+    from scipy.stats import beta  # noqa: PLC0415 -- seconds of import
+
+    tail = (1.0 - CONFIDENCE) / 2
+    low = 0.0 if hits == 0 else float(beta.ppf(tail, hits, trials - hits + 1))
+    high = 1.0 if hits == trials else float(beta.ppf(1.0 - tail, hits + 1, trials - hits))
+    return {"share": hits / trials, "low": low, "high": high, "hits": hits, "trials": trials}

@@ -1,0 +1,101 @@
+"""LightGBM on the training part: deterministic, stopped early on its newest tenth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from models.features import FEATURES
+from training.dataset import Dataset, Floats
+
+ROUNDS: Final = 300
+FEW_ROUNDS: Final = 60  # without a part to stop on
+PATIENCE: Final = 30
+STOP_SHARE: Final = 0.1
+ENOUGH_TO_STOP: Final = 500  # episodes below which a tenth says nothing
+LEAST_ROUNDS: Final = 20
+GRID: Final = (
+    {"num_leaves": 31, "learning_rate": 0.1},
+    {"num_leaves": 15, "learning_rate": 0.1},
+    {"num_leaves": 31, "learning_rate": 0.05},
+    {"num_leaves": 63, "learning_rate": 0.05},
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    model: str  # LightGBM's text
+    rounds: int
+    parameters: dict[str, Any]
+    importance: dict[str, float]  # share of the gain by feature
+    stopped_loss: float | None = None  # on the part that stopped it
+
+
+def fit(train: Dataset, *, seed: int, search: bool = False, threads: int = 1) -> Fitted:
+    """The best of a small grid with `search`, else its first; the same data and seed give the same text."""
+    if not search or len(train) < ENOUGH_TO_STOP:
+        return _fit(train, GRID[0], seed, threads)
+    from joblib import Parallel, delayed  # noqa: PLC0415 -- only where it is asked for
+
+    # Threads, not processes: LightGBM lets go of the interpreter's lock, and nothing needs copying.
+    found = Parallel(n_jobs=threads, prefer="threads")(delayed(_fit)(train, choice, seed, 1) for choice in GRID)
+    best: Fitted = min(found, key=lambda fitted: fitted.stopped_loss if fitted.stopped_loss is not None else np.inf)
+    return best
+
+
+def parameters(rows: int, seed: int, threads: int) -> dict[str, Any]:
+    """What does not depend on the search; leaves shrink with the data, so that sixty votes can teach something."""
+    return {
+        "objective": "cross_entropy",  # takes soft labels
+        "min_data_in_leaf": max(2, min(20, rows // 12)),
+        "min_data_in_bin": 1 if rows < ENOUGH_TO_STOP else 3,
+        "feature_fraction": 0.7,
+        "bagging_fraction": 0.7 if rows >= ENOUGH_TO_STOP else 1.0,
+        "bagging_freq": 1,
+        "lambda_l2": 5.0 if rows >= ENOUGH_TO_STOP else 1.0,
+        "feature_pre_filter": False,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": threads,
+        "seed": seed,
+        "verbosity": -1,
+    }
+
+
+def _fit(train: Dataset, choice: dict[str, Any], seed: int, threads: int) -> Fitted:
+    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
+
+    settings = parameters(len(train), seed, threads) | choice
+    order = np.arange(len(train))
+    cut = len(order) - int(STOP_SHARE * len(order)) if len(order) >= ENOUGH_TO_STOP else len(order)
+    data = _data(train, order[:cut])
+    losses: dict[str, Any] = {}
+    if cut == len(order):
+        booster = lightgbm.train(settings, data, FEW_ROUNDS)
+    else:
+        stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False), lightgbm.record_evaluation(losses)]
+        booster = lightgbm.train(settings, data, ROUNDS, valid_sets=[_data(train, order[cut:], data)], callbacks=stop)
+    rounds = max(LEAST_ROUNDS, booster.best_iteration) if booster.best_iteration > 0 else booster.current_iteration()
+    rounds = min(rounds, booster.current_iteration())
+    gain: Floats = np.asarray(booster.feature_importance("gain", iteration=rounds), dtype=np.float64)
+    shares = gain / gain.sum() if gain.sum() > 0 else gain
+    curve = losses.get("valid_0", {}).get("cross_entropy")
+    return Fitted(
+        booster.model_to_string(num_iteration=rounds),
+        rounds,
+        settings,
+        dict(zip(FEATURES, (float(share) for share in shares), strict=True)),
+        None if curve is None else float(min(curve)),
+    )
+
+
+def _data(dataset: Dataset, places: Any, reference: Any = None) -> Any:
+    import lightgbm  # noqa: PLC0415 -- as above
+
+    part = dataset.take(places)
+    names = list(FEATURES)
+    return lightgbm.Dataset(
+        part.x, part.label, weight=part.weight, feature_name=names, reference=reference, free_raw_data=False
+    )

@@ -1,0 +1,91 @@
+"""Which models may not serve, and why. The champion stays when there is a reason."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any, Final
+
+import numpy as np
+
+from training.dataset import Dataset
+from training.split import Split
+
+LEAST_AUC: Final = 0.6  # under it, labels and observations have next to nothing to do with each other
+CALIBRATION_ERROR: Final = 0.12
+CONTRADICTION: Final = 0.2  # share of labels against the rest of the same alert in the same incident
+ENOUGH_NEIGHBOURS: Final = 30
+WORSE: Final = 1.02  # times the champion's log-loss: less is noise
+
+
+def before_fit(dataset: Dataset, parts: Split | None, min_votes: int) -> list[str]:
+    """Reasons not even to train."""
+    if not len(dataset):
+        return ["empty: no voted episode has a stored observation"]
+    if len(dataset) < min_votes:
+        return [f"too few: {len(dataset)} voted episodes, {min_votes} are needed"]
+    reasons = []
+    if parts is not None:
+        for name, places in (("training", parts.train), ("validation", parts.validation)):
+            noise = int(dataset.false_positive[places].sum())
+            if noise in {0, len(places)}:
+                only = "false positives" if noise else "real alerts"
+                reasons.append(
+                    f"one class: the {name} part holds {only} only" if len(places) else f"empty: the {name} part"
+                )
+    contradicted, neighbours = contradiction(dataset)
+    if neighbours >= ENOUGH_NEIGHBOURS and contradicted > CONTRADICTION:
+        reasons.append(
+            f"poisoned: {contradicted:.0%} of {neighbours} labels contradict the others of the same alert in the same incident"
+        )
+    return reasons
+
+
+def after_fit(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:
+    """Reasons not to promote; `metrics` and `champion` are of `evaluate` on the same, newest episodes."""
+    reasons = []
+    auc, error, count = metrics.get("roc_auc"), metrics["calibration_error"], metrics["episodes"]
+    if auc is not None and auc < LEAST_AUC:
+        reasons.append(f"poisoned or hopeless: a false positive outscores a real alert in {auc:.0%} of pairs only")
+    allowed = CALIBRATION_ERROR + 1.0 / sqrt(max(1, count))
+    if error > allowed:
+        reasons.append(f"calibration is off by {error:.2f}, at most {allowed:.2f} with {count} episodes")
+    if champion is not None and metrics["log_loss"] > WORSE * champion["log_loss"]:
+        loss, old = metrics["log_loss"], champion["log_loss"]
+        reasons.append(f"worse than the champion on the newest episodes: log-loss {loss:.4f} against {old:.4f}")
+    return reasons
+
+
+def warnings(metrics: dict[str, Any], miss_budget: float) -> list[str]:
+    """What a person should know of a model that may serve: a fixed threshold is not made safe by a good ranking."""
+    at = metrics.get("at_threshold")
+    if at is None or at["real_hidden"]["low"] <= miss_budget:
+        return []
+    hidden = at["real_hidden"]
+    said = (
+        f"{hidden['hits']} of {hidden['trials']} real alerts score {at['threshold']:.2f} or more, at least"
+        f" {hidden['low']:.0%} of all: more than the miss budget of {miss_budget:.0%}."
+        " `mode: ladder` suppresses only what earned it; `mode: auto` would hide these"
+    )
+    return [said]
+
+
+def contradiction(dataset: Dataset) -> tuple[float, int]:
+    """(share, number) of labels that differ from the majority of the others of their incident and alertname.
+
+    What is true of an alert is mostly true of it an hour later: labels flipped at random show up here first.
+    """
+    groups: dict[tuple[str, str], list[float]] = {}
+    for place in dataset.decided:
+        if dataset.incident[place]:
+            key = (dataset.incident[place], dataset.alertname[place])
+            groups.setdefault(key, []).append(float(dataset.false_positive[place]))
+    against = total = 0
+    for found in groups.values():
+        if len(found) < 3:
+            continue
+        noise = np.array(found)
+        others = (noise.sum() - noise) / (len(noise) - 1)
+        clear = others != 0.5
+        against += int(((others > 0.5) != (noise > 0.5))[clear].sum())
+        total += int(clear.sum())
+    return (against / total if total else 0.0), total

@@ -1,0 +1,64 @@
+"""What a run found, for people and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TOP = 8  # features shown
+
+
+def render(report: dict[str, Any]) -> str:
+    """The report as text of some twenty lines."""
+    data = report["data"]
+    lines = [
+        f"episodes with votes      {data['episodes']} ({data['false_positives']} false positives, {data['real']} real)",
+    ]
+    if data["skipped"]:
+        lines.append(f"left out                 {data['skipped']} seen by other features than today's")
+    if "split" in report:
+        split = report["split"]
+        lines.append(
+            f"split                    {split['train']} to learn, {split['validation']} to prove, {split['method']}"
+        )
+    if "metrics" in report:
+        lines += _metrics(report["metrics"], report.get("champion"))
+        lines += ["", "what it looks at:"]
+        lines += [f"  {share:6.1%}  {name}" for name, share in list(report["importance"].items())[:TOP]]
+    lines += ["", *(f"warning: {warning}" for warning in report["warnings"])]
+    if report["refused"]:
+        lines += ["refused, the model in service stays:", *(f"  - {reason}" for reason in report["refused"])]
+    else:
+        lines.append(f"accepted: {report['version']}")
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:
+    lines = [f"log-loss                 {metrics['log_loss']:.4f}{_beside(champion, 'log_loss')}"]
+    lines.append(f"calibration error        {metrics['calibration_error']:.3f}{_beside(champion, 'calibration_error')}")
+    if "roc_auc" not in metrics:
+        return lines
+    lines.append(
+        f"area under ROC, PR       {metrics['roc_auc']:.3f}, {metrics['pr_auc']:.3f}{_beside(champion, 'roc_auc')}"
+    )
+    at = metrics["at_threshold"]
+    lines.append(
+        f"at {at['threshold']:.2f} and above        {_share(at['recall'])} of the false positives,"
+        f" {_share(at['real_hidden'])} of the real alerts"
+    )
+    for name, part in (("all", metrics), *metrics["by_severity"].items()):
+        lines.append(f"\n{name}: {part['false_positives']} false positives, {part['real']} real alerts")
+        for recall, found in part.get("suppressed", {}).items():
+            lines.append(
+                f"  keeping {float(recall):.0%} of real   {_share(found['false_positives'])} of false positives gone"
+            )
+    return lines
+
+
+def _beside(champion: dict[str, Any] | None, name: str) -> str:
+    return "" if champion is None or champion.get(name) is None else f" (the champion: {champion[name]:.4f})"
+
+
+def _share(found: dict[str, Any]) -> str:
+    if found["share"] is None:
+        return "nothing known"
+    return f"{found['share']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
