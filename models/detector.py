@@ -21,6 +21,7 @@ Hour = tuple[float, ...]
 LANDMARK: Final = 1577836800.0  # 2020-01-01
 LIFE: Final = 56 * DAY
 _PRIOR = 2.0  # periods that the coarser rate counts for
+_DOUBT = 0.5  # starts added to every past: a first one is new, not unusual
 _EXACT = 3  # up to this count the tail is summed; above, its normal approximation is as good
 _SQRT_2 = sqrt(2.0)
 _NEVER: Hour = (0.0,) * 9
@@ -57,7 +58,7 @@ def score(starts: tuple[float, float], record: Hour | None, now: Moment, exposed
     """
     present, week = starts
     hours, days = exposed
-    rate = (week - present) / hours if week > present else 0.0
+    rate = ((week - present if week > present else 0.0) + _DOUBT) / hours
     daily = weekly = 0.0
     if record is not None:
         _, _, weekday, each = now

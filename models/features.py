@@ -65,7 +65,7 @@ VERSION: Final = hashlib.sha256("\n".join(FEATURES).encode()).hexdigest()[:16]
 
 _RATIO_LIMIT = 100.0
 _SEVERITY_RANK = {"CRITICAL": 3.0, "ERROR": 2.0, "WARNING": 2.0, "INFO": 1.0}
-_HOURS_TO_MONDAY = 72  # the epoch began on a Thursday: hour 0 of our weeks is Monday 00:00
+_HOURS_SINCE_MONDAY = 72  # at the epoch, a Thursday: hour 0 of our weeks is Monday 00:00
 
 
 def _clock(hour: int) -> tuple[float, float, float, float]:
@@ -85,7 +85,7 @@ def vector(statistics: Statistics, keys: Keys, annotations: dict[str, str], now:
     rare = records.rarity(named[1] + 1.0, anything[1] + 1.0)
     return (  # concatenated: a third of the time that unpacking takes
         (_SEVERITY_RANK.get(keys.severity, 3.0),)
-        + _CLOCK[(int(now) // 3600 - _HOURS_TO_MONDAY) % 168]
+        + _CLOCK[(int(now) // 3600 + _HOURS_SINCE_MONDAY) % 168]
         + (_ratio(annotations),)
         + (NO_VOTES if fingerprint is None else ballots.view(fingerprint[7], now, LONG))
         + (NO_VOTES if name is None else ballots.view(name[7], now, LONG))

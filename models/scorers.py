@@ -53,8 +53,8 @@ def _cold(row: Row) -> float:
         if row[number] > votes:
             votes, false = row[number], row[share] * row[number]
     if votes <= 0.0:
-        return min(UNVOTED_LIMIT, guess)
-    return min(0.99, (false + PRIOR_VOTES * guess) / (votes + PRIOR_VOTES))
+        return max(0.0, min(UNVOTED_LIMIT, guess))
+    return max(0.0, min(0.99, (false + PRIOR_VOTES * guess) / (votes + PRIOR_VOTES)))
 
 
 class LightGBMScorer:

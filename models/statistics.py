@@ -192,6 +192,19 @@ class Statistics:
         for table in self._tables().values():
             table.rollback()
 
+    def seal(self) -> None:
+        """Set the changes apart as a batch on its way to the disk: see `Table.seal`."""
+        for table in self._tables().values():
+            table.seal()
+
+    def settle(self) -> None:
+        for table in self._tables().values():
+            table.settle()
+
+    def undo(self) -> None:
+        for table in self._tables().values():
+            table.undo()
+
     def sweep(self, before: float) -> None:
         """Forget keys without an event since `before`; their active alerts no longer count as active anywhere."""
         lost = 0

@@ -1,7 +1,8 @@
 """A dictionary that can forget what was done to it since the last commit.
 
 The folded state is made of these. Values are immutable (tuples, frozen Structs): a change is a new value, and the one it
-replaces is kept until the commit, so that a batch that did not commit leaves no trace. Reading is a dictionary's own
+replaces is kept until the commit, so that a batch that did not commit leaves no trace. Two batches can be under way: one
+that is `seal`ed, on its way to the disk, and one that is planned on top of it meanwhile. Reading is a dictionary's own
 `get`: the state is read thirty times an alert.
 """
 
@@ -16,11 +17,12 @@ V = TypeVar("V")
 class Table(dict[K, V]):
     """Change it by `put` and `drop` only; `commit` keeps the changes, `rollback` undoes them."""
 
-    __slots__ = ("_before",)
+    __slots__ = ("_before", "_sealed")
 
     def __init__(self, base: dict[K, V] | None = None) -> None:
         super().__init__(base or ())
-        self._before: dict[K, V | None] = {}  # what each changed key held at the last commit
+        self._before: dict[K, V | None] = {}  # what each changed key held before this batch
+        self._sealed: dict[K, V | None] = {}  # the same of the batch that is on its way to the disk
 
     def put(self, key: K, value: V) -> None:
         before = self._before
@@ -33,20 +35,36 @@ class Table(dict[K, V]):
             self._before[key] = self.get(key)
         self.pop(key, None)
 
-    def commit(self) -> None:
-        if self._before:
-            self._before = {}
+    def seal(self) -> None:
+        """Set this batch's changes apart; those of the next one come on top. One batch at most is sealed."""
+        self._sealed, self._before = self._before, {}
 
-    def rollback(self) -> None:
+    def settle(self) -> None:
+        """Keep what was sealed."""
+        self._sealed = {}
+
+    def commit(self) -> None:
+        """Keep everything."""
+        self._before, self._sealed = {}, {}
+
+    def undo(self) -> None:
+        """Undo this batch, not the sealed one."""
         _restore(self, self._before)
         self._before = {}
 
+    def rollback(self) -> None:
+        """Undo everything that is not committed."""
+        _restore(self, self._before)
+        _restore(self, self._sealed)
+        self.commit()
+
     def committed(self) -> dict[K, V]:
         """What was there at the last commit, for snapshots; itself when nothing has changed since."""
-        if not self._before:
+        if not self._before and not self._sealed:
             return self
         found = dict(self)
         _restore(found, self._before)
+        _restore(found, self._sealed)
         return found
 
 

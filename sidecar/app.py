@@ -33,7 +33,11 @@ from sidecar.store.engine import Database, open_engine
 from sidecar.telemetry import Metrics
 
 DRAIN_SECONDS: Final = 20.0  # how long a stopping sidecar lets deliveries end; Kubernetes gives 30
-GC_THRESHOLDS: Final = (50_000, 20, 50)  # the state is millions of tuples without cycles: looking through it costs a tenth
+GC_THRESHOLDS: Final = (
+    50_000,
+    20,
+    50,
+)  # the state is millions of tuples without cycles: looking through it costs a tenth
 logger = structlog.get_logger()
 
 

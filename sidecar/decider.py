@@ -26,7 +26,7 @@ from sidecar.state import State
 from sidecar.store import log, outbox
 from sidecar.store.engine import Connection, Database
 
-MOST_ALERTS: Final = 1000  # in one transaction
+MOST_ALERTS: Final = 500  # in one transaction: while it commits, the next one is planned
 MOST_WAITING: Final = 200_000  # alerts in the queue; past it webhooks are answered 503, and Alertmanager retries
 RACES: Final = 8  # lost in a row before giving up: Alertmanager retries
 CONTENDED_SECONDS: Final = 5.0  # after a conflict the lock comes first for this long
@@ -41,6 +41,9 @@ class Work(Struct, frozen=True):
     outcomes: tuple[Delivered | SilenceSettled, ...] = ()
     settled: tuple[outbox.Settled, ...] = ()  # outbox rows, written in the same transaction
     sweep_before: float | None = None
+
+
+_Batch = list[tuple[Work, asyncio.Future[int]]]
 
 
 class Decider:
@@ -79,22 +82,64 @@ class Decider:
         return await future
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. While a batch is on its way to the disk the next one is planned on top of it."""
+        flight: _Flight | None = None
         while True:
+            if not self._queue and flight is not None:
+                await self._land(flight)
+                flight = None
             await self._wake.wait()
             batch = self._take()
-            if not batch:
+            if batch:
+                flight = await self._launch(batch, flight)
+            else:
                 self._wake.clear()
-                continue
+
+    async def _launch(self, batch: _Batch, before: _Flight | None) -> _Flight | None:
+        """Plan a batch, and send it off once the one before it has landed."""
+        works, plan = [work for work, _ in batch], None
+        if time.monotonic() >= self._contended_until:
+            try:
+                plan = self._plan(works)
+            except Exception:  # noqa: BLE001 - the edge of the loop: `_answer` plans again, and finds the poison
+                self.state.undo()
+        if before is not None and not await self._land(before):
+            plan = None
+        if plan is None:
             await self._answer(batch)
+            return None
+        self.state.seal()
+        return _Flight(batch, plan, asyncio.create_task(self._send(plan, works)))
+
+    async def _send(self, plan: Plan, works: Sequence[Work]) -> int:
+        settled = any(work.settled for work in works)
+        if not plan.events and not settled:
+            return self.state.seq
+        async with self.database.write() if settled else self.database.one_statement() as connection:
+            return await self._write(connection, plan, works)
+
+    async def _land(self, flight: _Flight) -> bool:
+        """Wait for a batch's commit and answer its callers; False when it was rolled back and decided anew."""
+        try:
+            seq = await flight.task
+        except (StoreError, ValueError, TypeError) as error:
+            self.state.rollback()
+            if isinstance(error, Conflict | Disconnected):
+                self._contended_until = time.monotonic() + CONTENDED_SECONDS
+            await self._answer(flight.batch)
+            return False
+        self.state.settle(seq)
+        self._on_plan(flight.plan)
+        _succeed(flight.batch, seq)
+        return True
 
     async def drain(self) -> None:
         """Decide on all that waits now."""
         while batch := self._take():
             await self._answer(batch)
 
-    def _take(self) -> list[tuple[Work, asyncio.Future[int]]]:
-        batch: list[tuple[Work, asyncio.Future[int]]] = []
+    def _take(self) -> _Batch:
+        batch: _Batch = []
         alerts = 0
         while self._queue and (not batch or alerts + len(self._queue[0][0].received) <= MOST_ALERTS):
             one = self._queue.popleft()
@@ -103,7 +148,7 @@ class Decider:
         self.waiting -= alerts
         return batch
 
-    async def _answer(self, batch: list[tuple[Work, asyncio.Future[int]]]) -> None:
+    async def _answer(self, batch: _Batch) -> None:
         try:
             seq = await self.commit([work for work, _ in batch])
         except StoreError as error:
@@ -118,11 +163,9 @@ class Decider:
             logger.exception("batch_failed")
             _resolve(batch, Refused(f"{type(error).__name__}: {error}"))
         else:
-            for _, future in batch:
-                if not future.done():
-                    future.set_result(seq)
+            _succeed(batch, seq)
 
-    async def _split(self, batch: list[tuple[Work, asyncio.Future[int]]]) -> None:
+    async def _split(self, batch: _Batch) -> None:
         """One payload makes the batch fail: find it, so that it does not take the others with it."""
         middle = len(batch) // 2
         await self._answer(batch[:middle])
@@ -180,7 +223,21 @@ class Decider:
                 self.state.commit(seq)
 
 
-def _resolve(batch: Sequence[tuple[Work, asyncio.Future[int]]], error: Exception) -> None:
+class _Flight(Struct):
+    """A planned batch on its way to the disk."""
+
+    batch: _Batch
+    plan: Plan
+    task: asyncio.Task[int]
+
+
+def _succeed(batch: _Batch, seq: int) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_result(seq)
+
+
+def _resolve(batch: _Batch, error: Exception) -> None:
     for _, future in batch:
         if not future.done():
             future.set_exception(error)

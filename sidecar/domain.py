@@ -102,6 +102,7 @@ class Scored(Struct, frozen=True, gc=False):
     score: float | None  # probability of false positive, 0 to 1; None: no model answered
     anomaly: float | None  # how unusual for its hour and weekday, 0 to 1
     model: str  # version of what scored, "cold-start" before the first promotion
+    keys: tuple[str, ...] = ()  # under which later alerts fold into its incident; the last one is the exact key
 
 
 class Decision(Struct, frozen=True, gc=False):

@@ -159,7 +159,7 @@ def _observe_repeat(received: Received, known: Episode, draft: Draft) -> None:
         draft.candidates.append((received, known.keys, known.episode))
         draft.observations.append(vector(draft.state.statistics, known.keys, alert.annotations, draft.now))
     elif needs == "remind":
-        scored = _scored_as(received, known.keys, known.episode)
+        scored = _scored_as(draft.config, received, known.keys, known.episode)
         draft.ready.append(_reminder(scored, known, draft))
 
 
@@ -181,7 +181,7 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
         firing = Received(replace(alert, ends_at=None), received.group_key, received.external_url)
         _observe_start(firing, draft)
         _, keys, episode = draft.candidates.pop()
-        scored = _scored_as(firing, keys, episode, draft.observations.pop())
+        scored = _scored_as(draft.config, firing, keys, episode, draft.observations.pop())
         reason = Reason("intake", "it had cleared before it was first heard of")
         draft.ready.append(Decision(scored, Verdict.DIGEST, f"i-{episode}", (reason,)))
         known = draft.state.episodes.get(alert.fingerprint)
@@ -192,7 +192,7 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
     draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, ends_at))
     if hold is not None and known.verdict == Verdict.HOLD:
         reason = Reason("hold", "it cleared while it was held")
-        scored = _scored_as(Received(hold.alert, hold.group_key), known.keys, known.episode)
+        scored = _scored_as(draft.config, Received(hold.alert, hold.group_key), known.keys, known.episode)
         draft.ready.append(Decision(scored, Verdict.DIGEST, known.incident, (reason,)))
 
 
@@ -226,6 +226,7 @@ def _release_holds(draft: Draft) -> None:
 
 
 def _scored_as(
+    config: Config,
     received: Received,
     keys: Keys,
     episode: str,
@@ -234,14 +235,16 @@ def _scored_as(
     model: str = "",
 ) -> Scored:
     anomaly = observation[ANOMALY] if observation else None
-    return Scored(episode, received.alert, pattern_of(keys), received.group_key, observation, score, anomaly, model)
+    known_as = (*fold_keys(received, config), exact_key(received.alert.labels, keys.fingerprint, config))
+    pattern = pattern_of(keys)
+    return Scored(episode, received.alert, pattern, received.group_key, observation, score, anomaly, model, known_as)
 
 
 def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     scores, model = scoring.score(draft.observations)
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
-        scored = _scored_as(received, keys, episode, observation, score, model)
+        scored = _scored_as(draft.config, received, keys, episode, observation, score, model)
         decisions.append(Decision(scored, Verdict.NOTIFY, f"i-{episode}"))
     return tuple(decisions)
 
@@ -323,7 +326,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     draft.record(
         Decided(
             draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
-            keys=_keys(scored, draft.config) if tells else (), tell=tell, again=again, receivers=decision.receivers,
+            keys=scored.keys if tells else (), tell=tell, again=again, receivers=decision.receivers,
             until=decision.until, score=scored.score, anomaly=scored.anomaly, model=scored.model,
             observation=scored.observation, propensity=decision.propensity, marks=decision.marks,
             alert=scored.alert if held else None, group_key=scored.group_key if held else "",
@@ -335,10 +338,6 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
         telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
-
-
-def _keys(scored: Scored, config: Config) -> tuple[str, ...]:
-    return (*fold_keys(scored, config), exact_key(scored.alert.labels, scored.alert.fingerprint, config))
 
 
 def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery]:
@@ -354,7 +353,7 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
             elif again is not None and again in kinds:
                 yield _delivery(name, target, again, one.times, telling, draft)
             elif not cleared and "update" in kinds:
-                yield _delivery(name, target, "update", draft.state.seq + 1, telling, draft)
+                yield _delivery(name, target, "update", draft.state.next_seq, telling, draft)
             if cleared and "resolve" in kinds:
                 yield _delivery(name, target, "resolve", incident.resolves, telling, draft)
 

@@ -7,6 +7,7 @@ snapshots of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -148,6 +149,7 @@ class State:
 
     def __init__(self) -> None:
         self.seq = 0
+        self.sealed = False
         self.statistics = Statistics()
         self.episodes: Table[str, Episode] = Table()  # by fingerprint
         self.incidents: Table[str, Incident] = Table()
@@ -174,25 +176,10 @@ class State:
 
     def fold(self, event: Event) -> None:
         """Take one event in."""
-        match event:
-            case EpisodeStarted():
-                self.start(event, keys_of(event.fingerprint, event.labels))
-            case EpisodeSeen():
-                self._see(event)
-            case EpisodeEnded():
-                self._end(event)
-            case Decided():
-                self._decide(event)
-            case Delivered():
-                self._deliver(event)
-            case Voted():
-                self._vote(event)
-            case SilenceAsked():
-                self.silences.put(key_of(event.pattern), Silence(event.ends_at, "asked"))
-            case SilenceSettled():
-                self._settle(event)
-            case Swept():
-                self._sweep(event.before)
+        _FOLDS[type(event)](self, event)
+
+    def _start(self, event: EpisodeStarted) -> None:
+        self.start(event, keys_of(event.fingerprint, event.labels))
 
     def start(self, event: EpisodeStarted, keys: Keys) -> None:
         """`fold` of an episode's start, for a caller that has its keys already."""
@@ -280,13 +267,17 @@ class State:
                 ballots = (*ballots, Ballot(event.episode, event.incident, label, event.at, event.spelled))[-BALLOTS:]
             self.ballots.put(key, ballots)
 
+    def _ask(self, event: SilenceAsked) -> None:
+        self.silences.put(key_of(event.pattern), Silence(event.ends_at, "asked"))
+
     def _settle(self, event: SilenceSettled) -> None:
         key = key_of(event.pattern)
         silence = self.silences.get(key)
         if silence is not None:
             self.silences.put(key, replace(silence, state=event.outcome, silence_id=event.silence_id))
 
-    def _sweep(self, before: float) -> None:
+    def _sweep(self, event: Swept) -> None:
+        before = event.before
         self.statistics.sweep(before)
         for fingerprint, episode in list(self.episodes.items()):
             if episode.last_seen < before:
@@ -307,14 +298,38 @@ class State:
     # ----------------------------------------------------------------------------------------------------- transaction
 
     def commit(self, seq: int) -> None:
-        """Keep the layer: the batch is on disk as log row `seq`."""
+        """Keep all changes: they are on disk as log row `seq`."""
         for table in self._tables:
             table.commit()
-        self.seq = seq
+        self.seq, self.sealed = seq, False
 
     def rollback(self) -> None:
+        """Forget all that is not committed."""
         for table in self._tables:
             table.rollback()
+        self.sealed = False
+
+    def seal(self) -> None:
+        """The batch is on its way to the disk; the next one may be planned on top of it."""
+        for table in self._tables:
+            table.seal()
+        self.sealed = True
+
+    def settle(self, seq: int) -> None:
+        """The sealed batch is on disk as log row `seq`."""
+        for table in self._tables:
+            table.settle()
+        self.seq, self.sealed = seq, False
+
+    def undo(self) -> None:
+        """Forget this batch, not the sealed one."""
+        for table in self._tables:
+            table.undo()
+
+    @property
+    def next_seq(self) -> int:
+        """The log row that the batch being planned will be, if nobody comes between."""
+        return self.seq + 1 + self.sealed
 
     # ------------------------------------------------------------------------------------------------------- snapshots
 
@@ -370,6 +385,19 @@ class State:
         return sum(
             silence.ends_at > now and silence.state in {"asked", "active"} for _, silence in self.silences.items()
         )
+
+
+_FOLDS: Final[dict[type, Callable[[State, Any], None]]] = {
+    EpisodeStarted: State._start,
+    EpisodeSeen: State._see,
+    EpisodeEnded: State._end,
+    Decided: State._decide,
+    Delivered: State._deliver,
+    Voted: State._vote,
+    SilenceAsked: State._ask,
+    SilenceSettled: State._settle,
+    Swept: State._sweep,
+}
 
 
 def _told_now(told: tuple[Told, ...], receivers: tuple[str, ...], at: float) -> tuple[Told, ...]:

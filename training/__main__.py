@@ -118,6 +118,8 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
             async with database.write() as connection:
                 await promote.keep(connection, result, folder, now)
     print(result.text, end="")
+    if result.promoted:
+        print("nothing stored: a dry run" if options.dry_run else f"promoted: {result.version}")
     if options.json is not None:
         options.json.write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
     return PROMOTED if result.promoted else REFUSED

@@ -28,7 +28,7 @@ def render(report: dict[str, Any]) -> str:
     if report["refused"]:
         lines += ["refused, the model in service stays:", *(f"  - {reason}" for reason in report["refused"])]
     else:
-        lines.append(f"accepted: {report['version']}")
+        lines.append(f"passed the gate: {report['version']}")
     return "\n".join(lines) + "\n"
 
 

@@ -9,9 +9,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
-from models.artifact import read
 from tqdm import tqdm
 
+from models.artifact import read
 from models.scorers import LightGBMScorer
 from sidecar.config import Config
 from sidecar.decider import Decider

@@ -8,21 +8,21 @@ then: the next alert interrupts again. An alert folds only into an incident that
 from __future__ import annotations
 
 from sidecar.config import Config
-from sidecar.domain import Decision, Received, Scored, Verdict
+from sidecar.domain import Decision, Received, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
 from sidecar.state import Incident
 
 
-def fold_keys(scored: Scored | Received, config: Config) -> tuple[str, ...]:
+def fold_keys(received: Received, config: Config) -> tuple[str, ...]:
     """The keys under which later alerts fold into an incident that this alert opens."""
-    labels, keys = scored.alert.labels, []
+    labels, keys = received.alert.labels, []
     cluster = labels.get("cluster", "")
     for name in config.folding.labels:
         value = labels.get(name)
         if value:
             keys.append(f"{name}={cluster}/{value}")
-    if config.folding.group and scored.group_key:
-        keys.append(f"group={scored.group_key}")
+    if config.folding.group and received.group_key:
+        keys.append(f"group={received.group_key}")
     return tuple(keys)
 
 
@@ -35,7 +35,7 @@ def temporal_correlation(batch: Batch, facts: Facts) -> Batch:
 def _fold(decision: Decision, facts: Facts, opened: dict[str, str]) -> Decision:
     if decision.verdict is not Verdict.NOTIFY:
         return decision
-    keys = fold_keys(decision.scored, facts.config)
+    keys = decision.scored.keys[:-1]
     for key in keys:
         name = facts.state.folding.get(key)
         incident = facts.state.incidents.get(name) if name is not None else None

@@ -36,8 +36,8 @@ def exact_deduplication(batch: Batch, facts: Facts) -> Batch:
 def _fold(decision: Decision, facts: Facts) -> Decision:
     if decision.verdict is not Verdict.NOTIFY:
         return decision
-    alert, state = decision.scored.alert, facts.state
-    name = state.folding.get(exact_key(alert.labels, alert.fingerprint, facts.config))
+    state = facts.state
+    name = state.folding.get(decision.scored.keys[-1])
     incident = state.incidents.get(name) if name is not None else None
     if name is None or incident is None or incident.first_told is None or name == decision.incident:
         return decision

@@ -33,12 +33,14 @@ def stamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def alert(name: str, *, ago: float = 0.0, ended: float | None = None, **labels: str) -> dict[str, Any]:
+def alert(
+    name: str, *, ago: float = 0.0, ended: float | None = None, notes: dict[str, str] | None = None, **labels: str
+) -> dict[str, Any]:
     """An alert as Prometheus posts it, firing since `ago` seconds; `ended`: it cleared so many seconds ago."""
     now = time.time()
     body: dict[str, Any] = {
         "labels": {"alertname": name, **labels},
-        "annotations": {"summary": f"{name} fires", "description": "a test"},
+        "annotations": {"summary": f"{name} fires", "description": "a test", **(notes or {})},
         "startsAt": stamp(now - ago),
         "generatorURL": "http://prometheus.example.org/graph",
     }
@@ -68,7 +70,7 @@ async def within(seconds: float, condition: Callable[[], Any], what: str = "") -
         if found:
             return found
         assert time.monotonic() < end, f"not within {seconds} s: {what or condition}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)
 
 
 class World:
