@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+
 from models.artifact import ArtifactError, read, try_out, unpack
 from models.scorers import LightGBMScorer
-
 from sidecar.config import Config
 from sidecar.errors import StoreError
 from sidecar.scoring import Scorers

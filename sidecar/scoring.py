@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from models.scorers import ColdStart, Scorer
-
 from models.features import FEATURES
+from models.scorers import ColdStart, Scorer
 
 ANOMALY = FEATURES.index("anomaly_score")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from models.explanation import reasons as in_words
-
 from sidecar.errors import UnknownEpisode
 from sidecar.store import queries
 from sidecar.store.engine import Database

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from models.explanation import reasons as in_words
-
 from sidecar.config import Config
 from sidecar.domain import DeliveryKind, Line, Message, Reason, severity_of, severity_rank
 from sidecar.store.queries import DecisionRow, EpisodeRow, IncidentView

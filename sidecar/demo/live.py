@@ -77,6 +77,7 @@ class Stage:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.alertmanager = f"http://127.0.0.1:{free_port()}"
         self.config = place / "sidecar.yml"
+        self.started: dict[str, str] = {}  # startsAt by fingerprint, when there is no Alertmanager to keep it
         self.database = Database(open_engine(f"sqlite:///{place / 'sidecar.db'}"))
 
     def write_config(self) -> None:
@@ -132,8 +133,6 @@ class Stage:
         }
         key = f"{{}}:{{alertname={labels['alertname']}, instance={labels['instance']}}}"
         await self._post(f"{self.url}/webhook", {"version": "4", "groupKey": key, "status": status, "alerts": [alert]})
-
-    started: dict[str, str] = {}
 
     async def vote(self, episode: str, who: str) -> None:
         said = {"who": who, "kind": "false_positive", "episodes": [episode]}
@@ -198,7 +197,7 @@ async def _play(place: Path, *, leave: bool) -> int:
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)))
         stage = Stage(place, session, binary)
-        stage.started = {}
+
         stack.push_async_callback(stage.database.close)
         stage.write_config()
         try:
