@@ -106,7 +106,9 @@ def measure(name: str, size: int, url: str, options: argparse.Namespace, place: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--yardstick", default="", help="a command that serves POST /webhook on {port}, storing in {dsn}")
+    parser.add_argument(
+        "--yardstick", default="", help="a command that serves POST /webhook on {port}, storing in {dsn}"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--warm", type=float, default=1.0)
@@ -114,7 +116,9 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE % (os.cpu_count() or 1)})  # the client, and Postgres, which it starts
     names = ["sidecar", *(["yardstick"] if options.yardstick else [])]
-    print(f"{'alerts per webhook':>20}{'sidecar/s':>12}{'p99 ms':>9}{'us/alert':>10}{'yardstick/s':>13}{'us/alert':>10}{'ratio':>8}")
+    print(
+        f"{'alerts per webhook':>20}{'sidecar/s':>12}{'p99 ms':>9}{'us/alert':>10}{'yardstick/s':>13}{'us/alert':>10}{'ratio':>8}"
+    )
     with Postgres() as postgres, tempfile.TemporaryDirectory() as place:
         for size in options.sizes:
             seen: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}

@@ -21,8 +21,10 @@ _VOTED: Final = tuple(  # from the nearest to the widest: share of false votes, 
 )
 _QUICK: Final = (_AT["fingerprint_quick_share"], _AT["name_quick_share"])
 _FLAPS: Final = _AT["fingerprint_starts_1h"]
-UNVOTED_LIMIT: Final = 0.8  # without a vote the heuristic only ranks: it stays under any sensible threshold
-PRIOR_VOTES: Final = 0.6  # votes that what is known without votes counts for
+UNPROVEN_LIMIT: Final = 0.8  # without a vote, or with one that said real, the heuristic only ranks
+PRIOR_VOTES: Final = 1.2  # votes that what is known without votes counts for: five false ones pass 0.85, four do not
+PRIOR_GUESS: Final = 0.35
+UNDISPUTED: Final = 0.999
 
 
 class Scorer(Protocol):
@@ -47,14 +49,17 @@ class ColdStart:
 
 def _cold(row: Row) -> float:
     quick = next((row[place] for place in _QUICK if row[place] >= 0.0), 0.4)
-    guess = 0.15 + 0.45 * quick + 0.05 * min(4.0, row[_FLAPS])
-    votes, false = 0.0, 0.0
+    guess = max(0.0, min(UNPROVEN_LIMIT, 0.15 + 0.45 * quick + 0.05 * min(4.0, row[_FLAPS])))
+    votes, false, disputed = 0.0, 0.0, False
     for share, number in _VOTED:
+        if row[number] > 0.0:
+            disputed = disputed or row[share] < UNDISPUTED
         if row[number] > votes:
             votes, false = row[number], row[share] * row[number]
     if votes <= 0.0:
-        return max(0.0, min(UNVOTED_LIMIT, guess))
-    return max(0.0, min(0.99, (false + PRIOR_VOTES * guess) / (votes + PRIOR_VOTES)))
+        return guess
+    score = (false + PRIOR_VOTES * min(guess, PRIOR_GUESS)) / (votes + PRIOR_VOTES)
+    return max(0.0, min(UNPROVEN_LIMIT if disputed else 0.99, score))
 
 
 class LightGBMScorer:

@@ -77,7 +77,7 @@ class Stage:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.alertmanager = f"http://127.0.0.1:{free_port()}"
         self.config = place / "sidecar.yml"
-        self.started: dict[str, str] = {}  # startsAt by fingerprint, when there is no Alertmanager to keep it
+        self.started: dict[str, str] = {}  # startsAt by fingerprint
         self.database = Database(open_engine(f"sqlite:///{place / 'sidecar.db'}"))
 
     def write_config(self) -> None:
@@ -119,16 +119,15 @@ class Stage:
     async def fire(self, labels: dict[str, str], summary: str, *, resolved: bool = False) -> None:
         """An alert as Prometheus would send it; without Alertmanager, the webhook that it would send."""
         now = datetime.now(UTC)
-        alert: dict[str, Any] = {"labels": labels, "annotations": {"summary": summary}}
+        start = self.started.setdefault(fingerprint_of(labels), now.isoformat())
+        alert: dict[str, Any] = {"labels": labels, "annotations": {"summary": summary}, "startsAt": start}
         if self.binary:
             alert["endsAt"] = (now if resolved else now + timedelta(hours=1)).isoformat()
             await self._post(f"{self.alertmanager}/api/v2/alerts", [alert])
             return
-        start = self.started.setdefault(fingerprint_of(labels), now.isoformat())
         status = "resolved" if resolved else "firing"
         alert |= {
             "status": status,
-            "startsAt": start,
             "endsAt": now.isoformat() if resolved else "0001-01-01T00:00:00Z",
         }
         key = f"{{}}:{{alertname={labels['alertname']}, instance={labels['instance']}}}"

@@ -41,7 +41,9 @@ class World:
             self.state.commit(self.state.seq + 1)
         return self.last
 
-    def alert(self, group: str = "", since: float | None = None, ends_at: float | None = None, **labels: str) -> Received:
+    def alert(
+        self, group: str = "", since: float | None = None, ends_at: float | None = None, **labels: str
+    ) -> Received:
         named = {"alertname": "HighLatency", "severity": "warning", "instance": "i1"} | labels
         named = {name: value for name, value in named.items() if value}
         starts_at = self.now if since is None else since

@@ -132,7 +132,10 @@ def test_a_raised_severity_reaches_receivers_that_were_not_told_and_interrupts_t
     world.now += 60
     raised = world.fire(alertname="Down", severity="critical")
     assert raised.verdict is Verdict.FOLD
-    assert sorted((d.receiver.split("/")[0], d.kind) for d in world.last.deliveries) == [("mail", "raise"), ("page", "notify")]
+    assert sorted((d.receiver.split("/")[0], d.kind) for d in world.last.deliveries) == [
+        ("mail", "raise"),
+        ("page", "notify"),
+    ]
 
 
 def test_a_dead_letter_tells_nobody_so_the_next_repeat_does():
@@ -309,7 +312,9 @@ def test_a_rule_that_raises_is_skipped_and_the_alert_told():
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from("fire clear repeat tick vote unvote dead".split()), st.integers(0, 4), st.integers(1, 4000)),
+    st.tuples(
+        st.sampled_from("fire clear repeat tick vote unvote dead".split()), st.integers(0, 4), st.integers(1, 4000)
+    ),
     max_size=40,
 )
 
