@@ -150,8 +150,8 @@ contracts: .venv/.dev
 	$(BIN)/lint-imports
 
 .PHONY: bench
-bench: .venv/.dev
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: servers .venv/.dev
+	$(BIN)/python -m benchmarks.ingest $(ARGS)
 
 # --no-emit-*: which index the packages came from is nobody's business but that machine's
 LOCK := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \

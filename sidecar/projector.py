@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -15,7 +16,8 @@ from sidecar.telemetry import Metrics
 
 IDLE_SECONDS: Final = 1.0  # how often it looks without being woken: other replicas write too
 RETRY_SECONDS: Final = 1.0
-BUSY_SECONDS: Final = 0.02  # between pieces while webhooks wait: they come first
+PIECE_SECONDS: Final = 0.2  # how long one piece should take: its size is found by trying
+MOST_ROWS: Final = 500
 logger = structlog.get_logger()
 
 
@@ -30,6 +32,7 @@ class Projector:
         self._wake = asyncio.Event()
         self._moved = asyncio.Condition()
         self._projected = -1
+        self._rows = 50
 
     def wake(self) -> None:
         self._wake.set()
@@ -51,9 +54,9 @@ class Projector:
         while True:
             self._wake.clear()
             try:
-                while await self.step():
+                while spent := await self._piece():
                     if self._busy():
-                        await asyncio.sleep(BUSY_SECONDS)
+                        await asyncio.sleep(spent)  # webhooks come first: the database is theirs half of the time
             except StoreError as error:
                 logger.warning("projection_delayed", why=str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -63,10 +66,19 @@ class Projector:
             except TimeoutError:
                 continue
 
+    async def _piece(self) -> float:
+        """Take in one piece, and fit the size of the next; returns the seconds it took, 0 when there was nothing."""
+        began = time.monotonic()
+        taken = await self.step()
+        spent = time.monotonic() - began
+        if taken:
+            self._rows = max(1, self._rows // 2) if spent > PIECE_SECONDS else min(MOST_ROWS, self._rows + 10)
+        return spent if taken else 0.0
+
     async def step(self) -> int:
         """Take in one piece of the log; returns how many rows."""
         try:
-            taken = await projections.project(self._database, self._shard)
+            taken = await projections.project(self._database, self._shard, self._rows)
         except Refused:
             taken = await self._one_by_one()
         projected, head = await projections.behind(self._database, self._shard)

@@ -56,7 +56,6 @@ def upgrade() -> None:
         sa.Column("marks", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("shard", "seq", "n", name=op.f("pk_decisions")),
     )
-    op.create_index(op.f("ix_decisions_at"), "decisions", ["at"], unique=False)
     op.create_index(op.f("ix_decisions_episode"), "decisions", ["episode"], unique=False)
     op.create_table(
         "episodes",
@@ -209,7 +208,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_episodes_fingerprint_starts_at"), table_name="episodes")
     op.drop_table("episodes")
     op.drop_index(op.f("ix_decisions_episode"), table_name="decisions")
-    op.drop_index(op.f("ix_decisions_at"), table_name="decisions")
     op.drop_table("decisions")
     op.drop_table("attempts")
     op.drop_table("artifacts")

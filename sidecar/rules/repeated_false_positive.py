@@ -30,7 +30,9 @@ def repeated_false_positive(batch: Batch, facts: Facts) -> Batch:
 
 
 def _requests(facts: Facts) -> Iterable[SilenceRequest]:
-    room = facts.config.silences.budget - facts.state.silenced(facts.now) if facts.voted else 0
+    if not facts.voted or facts.config.silence_config is None:  # without an Alertmanager nobody could keep a silence
+        return
+    room = facts.config.silences.budget - facts.state.silenced(facts.now)
     for pattern in sorted(facts.voted):
         if room > 0 and (request := _request(pattern, facts)) is not None:
             room -= 1

@@ -78,10 +78,12 @@ def _statements(dialect: str) -> tuple[str, ...]:
     return (
         *_STAGE[dialect],
         f"""INSERT INTO episodes (episode, shard, fingerprint, starts_at, first_seen, last_seen, times, alertname, labels,
- annotations, group_key, generator_url, external_url)
-SELECT episode, :shard, fingerprint, starts_at, at, at, 1, coalesce({_NAME[dialect]}, ''), labels, annotations,
- coalesce(group_key, ''), coalesce(generator_url, ''), coalesce(external_url, '')
-FROM staged WHERE t = 'started' ON CONFLICT (episode) DO NOTHING""",
+ annotations, group_key, generator_url, external_url, incident)
+SELECT s.episode, :shard, fingerprint, starts_at, at, at, 1, coalesce({_NAME[dialect]}, ''), labels, annotations,
+ coalesce(group_key, ''), coalesce(generator_url, ''), coalesce(external_url, ''), d.incident
+FROM staged AS s LEFT JOIN
+ (SELECT episode, max(incident) AS incident FROM staged WHERE t = 'decided' GROUP BY episode) AS d ON d.episode = s.episode
+WHERE t = 'started' ON CONFLICT (episode) DO NOTHING""",
         """UPDATE episodes SET last_seen = s.at, times = times + s.n FROM
  (SELECT episode, max(at) AS at, count(*) AS n FROM staged WHERE t = 'seen' GROUP BY episode) AS s
 WHERE episodes.episode = s.episode""",
@@ -96,7 +98,7 @@ FROM staged WHERE t = 'decided' ON CONFLICT (shard, seq, n) DO NOTHING""",
         """UPDATE episodes SET incident = s.incident FROM
  (SELECT episode, incident, row_number() OVER (PARTITION BY episode ORDER BY seq DESC, n DESC) AS place FROM staged
   WHERE t = 'decided') AS s
-WHERE episodes.episode = s.episode AND s.place = 1""",
+WHERE episodes.episode = s.episode AND s.place = 1 AND coalesce(episodes.incident, '') <> s.incident""",
         """INSERT INTO incidents (incident, shard, opened_at, told_at, updated_at)
 SELECT incident, :shard, min(at), min(CASE WHEN tell IS NOT NULL THEN at END), max(at)
 FROM staged WHERE t = 'decided' GROUP BY incident
@@ -130,6 +132,7 @@ async def project(database: Database, shard: int, rows: int = ROWS) -> int:
     async with database.write() as connection:
         locked = select(shards.c.projected, shards.c.head).where(shards.c.shard == shard)
         if not database.sqlite:
+            await connection.execute(text("SET LOCAL synchronous_commit = off"))  # lost in a crash, it is made again
             await connection.execute(text("SELECT pg_advisory_xact_lock(1373555218, :shard)"), {"shard": shard})
         after, head = (await connection.execute(locked)).one()
         upto = min(head, after + rows)

@@ -196,7 +196,6 @@ decisions = Table(
     Column("marks", Text, nullable=False),
     PrimaryKeyConstraint("shard", "seq", "n"),
     Index(None, "episode"),
-    Index(None, "at"),
 )
 
 votes = Table(

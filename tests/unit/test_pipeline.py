@@ -313,7 +313,9 @@ def test_a_rule_that_raises_is_skipped_and_the_alert_told():
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from("fire clear repeat tick vote unvote dead".split()), st.integers(0, 4), st.integers(1, 4000)
+        st.sampled_from(["fire", "clear", "repeat", "tick", "vote", "unvote", "dead"]),
+        st.integers(0, 4),
+        st.integers(1, 4000),
     ),
     max_size=40,
 )
