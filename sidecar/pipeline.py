@@ -132,13 +132,20 @@ def _is_new(alert: Alert, known: Episode) -> bool:
 
 
 def _observe_start(received: Received, draft: Draft) -> None:
+    alert = received.alert
+    keys = keys_of(alert.fingerprint, alert.labels)
+    observation = vector(draft.state.statistics, keys, alert.annotations, draft.now)
+    draft.candidates.append((received, keys, _start(received, keys, draft)))
+    draft.observations.append(observation)
+
+
+def _start(received: Received, keys: Keys, draft: Draft) -> str:
+    """Record the start of an episode, and the end of the one before it that was never sent; returns its id."""
     alert, state = received.alert, draft.state
     known = state.episodes.get(alert.fingerprint)
     if known is not None and known.ended_at is None:
         draft.ended.append(known)
         draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, min(alert.starts_at, draft.now)))
-    keys = keys_of(alert.fingerprint, alert.labels)
-    observation = vector(state.statistics, keys, alert.annotations, draft.now)
     episode = episode_id(alert.fingerprint, alert.starts_at)
     event = EpisodeStarted(
         draft.now, episode, alert.fingerprint, alert.starts_at, alert.labels, alert.annotations, received.group_key,
@@ -146,8 +153,7 @@ def _observe_start(received: Received, draft: Draft) -> None:
     )  # fmt: skip
     state.start(event, keys)
     draft.events.append(event)
-    draft.candidates.append((received, keys, episode))
-    draft.observations.append(observation)
+    return episode
 
 
 def _observe_repeat(received: Received, known: Episode, draft: Draft) -> None:
@@ -178,15 +184,12 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
             return  # sent again
         known = None
     if known is None:  # its firing never reached us
-        firing = Received(replace(alert, ends_at=None), received.group_key, received.external_url)
-        _observe_start(firing, draft)
-        _, keys, episode = draft.candidates.pop()
-        scored = _scored_as(draft.config, firing, keys, episode, draft.observations.pop())
+        keys = keys_of(alert.fingerprint, alert.labels)
+        episode = _start(received, keys, draft)
         reason = Reason("intake", "it had cleared before it was first heard of")
+        scored = _scored_as(draft.config, received, keys, episode)
         draft.ready.append(Decision(scored, Verdict.DIGEST, f"i-{episode}", (reason,)))
-        known = draft.state.episodes.get(alert.fingerprint)
-    if known is None:
-        return
+        known = draft.state.episodes[alert.fingerprint]
     hold = draft.state.holds.get(alert.fingerprint)
     draft.ended.append(known)
     draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, ends_at))

@@ -198,6 +198,8 @@ class State:
             return
         self.statistics.ended(event.at, known.keys, known.starts_at, event.ends_at)
         self.episodes.put(event.fingerprint, replace(known, ended_at=event.ends_at, last_seen=event.at))
+        if event.fingerprint in self.holds:
+            self.holds.drop(event.fingerprint)
         incident = self.incidents.get(known.incident) if known.incident else None
         if incident is not None:
             firing = max(0, incident.firing - 1)

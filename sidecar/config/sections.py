@@ -48,8 +48,6 @@ class Server(Section):
     """How long one body may take to arrive."""
     keepalive: Duration = 15.0
     """How long an idle connection stays open."""
-    max_connections: int = Field(default=1000, ge=1)
-    """Connections at once; more wait."""
     webhook_secret: Secret | None = None
     """What Alertmanager must send, as Bearer token or as Basic password."""
     api_secret: Secret | None = None
@@ -243,7 +241,7 @@ class Training(Section):
     signing_key: Secret | None = None
     """Signs promoted models; without it they are only checked for damage."""
     miss_budget: float = Field(default=0.05, gt=0, lt=1)
-    """The share of real alerts a model may hide at most to be promoted."""
+    """The share of real incidents that suppression may hide at most: the ladder holds every alertname to it."""
     min_votes: int = Field(default=50, ge=1)
     """Fewer votes than this, and nothing is trained."""
 
@@ -257,7 +255,7 @@ class DeliverySettings(Section):
     """A message that still fails after this goes to the dead letters."""
     max_backoff: Duration = 600.0
     """The longest wait between two attempts."""
-    concurrency: int = Field(default=1, ge=1)
+    concurrency: int = Field(default=8, ge=1)
     """Messages to one destination at once."""
     rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     """Messages per second and destination, by channel: slack, pagerduty, ..."""

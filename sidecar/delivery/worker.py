@@ -40,7 +40,6 @@ from sidecar.telemetry import Metrics
 
 POLL_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.02  # between rounds: under load a claim takes several rows at once
-AT_ONCE: Final = 8  # to one target; each its own task
 PROJECTED_WITHIN: Final = 10.0  # s: a message waits this long for the tables before it is tried again
 SILENCE: Final = "silence"  # the target of silences
 logger = structlog.get_logger()
@@ -122,7 +121,7 @@ class Worker:
         """Send what there is room for; returns (room, started)."""
         target = self._target(name)
         pace = self._pace(target, name)
-        room = min(pace.free(now), AT_ONCE - self._sending.get(name, 0))
+        room = min(pace.free(now), self._config().delivery.concurrency - self._sending.get(name, 0))
         if room <= 0:
             return 0, 0
         rows = await outbox.claim(self._database, name, now, self._config().delivery.lease, self._holder, room)
@@ -154,7 +153,7 @@ class Worker:
 
     def _pace(self, target: Target | None, name: str) -> Pace:
         if target is None:
-            return self._paces.setdefault(name, Pace(AT_ONCE, AT_ONCE))
+            return self._paces.setdefault(name, Pace(1.0, 1.0))
         key = f"{target.channel.name}:{target.channel.destination(target.config)}"
         if key not in self._paces:
             per_second, burst = target.channel.rate

@@ -26,6 +26,7 @@ from sidecar.intake import feedback, slack_events, webhook
 from sidecar.store import queries
 
 ASIDE: Final = "it could not be decided"
+_ODD: Final[dict[type[Exception], int]] = {AuthError: 401, PayloadError: 400, TimeoutError: 503}
 VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
 logger = structlog.get_logger()
 
@@ -84,7 +85,7 @@ async def _body(request: web.Request, sidecar: Sidecar) -> bytes:
         raise PayloadError(
             f"the body is larger than server.body_limit ({limit} bytes): raise it, or set max_alerts"
         ) from None
-    except (web.HTTPException, ValueError) as error:
+    except (web.HTTPException, web.RequestPayloadError, ValueError) as error:
         raise PayloadError(f"the body cannot be read: {error}") from None
 
 
@@ -163,10 +164,8 @@ async def hear_slack(request: web.Request) -> web.Response:
         body = await _body(request, sidecar)
         slack_events.verify(request.headers, body, secret.get_secret_value(), sidecar.clock())
         event = slack_events.read(body)
-    except AuthError as error:
-        return web.Response(status=401, text=str(error))
-    except PayloadError as error:
-        return web.Response(status=400, text=str(error))
+    except (AuthError, PayloadError, TimeoutError) as error:
+        return web.Response(status=_ODD[type(error)], text=str(error) or "the body did not arrive in time")
     if isinstance(event, slack_events.Challenge):
         return web.Response(text=event.text)
     if event is not None:
@@ -196,8 +195,13 @@ async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> Non
 
 
 async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
-    await sidecar.projector.reached(sidecar.decider.state.seq, VOTE_WAITS)
-    votes = await feedback.votes_of(sidecar.database, given, incident, sidecar.clock())
+    told = await sidecar.projector.reached(sidecar.decider.state.seq, VOTE_WAITS)
+    try:
+        votes = await feedback.votes_of(sidecar.database, given, incident, sidecar.clock())
+    except UnknownEpisode:
+        if told:
+            raise
+        raise StoreError("the tables are behind the log") from None  # it may be in what they do not hold yet
     await sidecar.decider.submit(Work(votes=votes))
     sidecar.metrics.feedback.labels(given.kind.value, given.source).inc()
     return len(votes)

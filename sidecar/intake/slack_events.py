@@ -17,6 +17,7 @@ from sidecar.errors import AuthError, PayloadError
 
 REPLAY_SECONDS: Final = 300
 VERSION: Final = "v0"
+LONGEST: Final = 1000  # characters of an id, an emoji's name or a challenge
 
 
 class Reaction(Struct, frozen=True):
@@ -58,12 +59,22 @@ def read(body: bytes) -> Reaction | Challenge | None:
     if not isinstance(event, dict):
         raise PayloadError("not a Slack event")
     if event.get("type") == "url_verification":
-        return Challenge(str(event.get("challenge", "")))
+        return Challenge(_text(event, "challenge"))
     inner, item = event.get("event"), None
-    if isinstance(inner, dict) and inner.get("type") in {"reaction_added", "reaction_removed"}:
+    if isinstance(inner, dict) and inner.get("type") in ("reaction_added", "reaction_removed"):
         item = inner.get("item")
     if not isinstance(inner, dict) or not isinstance(item, dict) or item.get("type") != "message":
         return None
-    ref = f"{item.get('channel', '')}:{item.get('ts', '')}"
-    who, emoji = str(inner.get("user", "")), str(inner.get("reaction", ""))
-    return Reaction(str(event.get("event_id", "")), who, emoji, ref, inner["type"] == "reaction_removed")
+    ref = f"{_text(item, 'channel')}:{_text(item, 'ts')}"
+    who, emoji = _text(inner, "user"), _text(inner, "reaction")
+    if not who:  # nobody's vote would be everybody's
+        return None
+    return Reaction(_text(event, "event_id"), who, emoji, ref, inner["type"] == "reaction_removed")
+
+
+def _text(found: dict[str, Any], name: str) -> str:
+    """A short string; raises PayloadError for anything else, and for a NUL, which no database takes."""
+    value = found.get(name, "")
+    if not isinstance(value, str) or len(value) > LONGEST or "\x00" in value:
+        raise PayloadError(f"not a Slack event: {name} is no text that Slack sends")
+    return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -18,6 +18,8 @@ from sidecar.domain import Alert, Received
 from sidecar.errors import PayloadError
 
 YEAR_ONE_ENDS: Final = -62_000_000_000.0  # Alertmanager writes year 1 for "not yet"
+LONGEST_FINGERPRINT: Final = 64  # characters; Alertmanager's have 16, and names made of it are keys in the database
+MOST_TRUNCATED: Final = 1_000_000_000
 DEEP: Final = "the JSON is nested too deeply"
 
 
@@ -77,7 +79,7 @@ def parse(body: bytes, now: float) -> Parsed:
     if b"\\u0000" not in body:
         try:
             return _values(_wire(body), now)
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, RecursionError):
+        except (msgspec.DecodeError, OverflowError, ValueError, RecursionError):
             pass
     return _salvage(readable(body), now)
 
@@ -106,25 +108,38 @@ def _salvage(body: bytes, now: float) -> Parsed:
             received.append(_received(_alert(raw), envelope, now))
         except RecursionError:
             poison.append(Poison(DEEP, bytes(raw)))
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError, ValueError) as error:
+        except (msgspec.DecodeError, OverflowError, ValueError) as error:
             poison.append(Poison(str(error), bytes(raw)))
-    return Parsed(tuple(received), tuple(poison), envelope.truncated)
+    return Parsed(tuple(received), tuple(poison), _truncated(envelope))
 
 
 def _values(wire: Wire, now: float) -> Parsed:
-    return Parsed(tuple([_received(alert, wire, now) for alert in wire.alerts]), (), wire.truncated)
+    return Parsed(tuple([_received(alert, wire, now) for alert in wire.alerts]), (), _truncated(wire))
+
+
+def _truncated(around: Wire | Envelope) -> int:
+    return min(max(0, around.truncated), MOST_TRUNCATED)  # it goes into a counter, whatever was sent
 
 
 def _received(wire: WireAlert, around: Wire | Envelope, now: float) -> Received:
     labels = wire.labels
-    starts_at = wire.starts_at.timestamp() if wire.starts_at is not None else 0.0
+    starts_at = _seconds(wire.starts_at) if wire.starts_at is not None else 0.0
     ends_at = None
     if wire.status == "resolved":
-        ends_at = wire.ends_at.timestamp() if wire.ends_at is not None else now
+        ends_at = _seconds(wire.ends_at) if wire.ends_at is not None else now
         ends_at = min(ends_at, now) if ends_at > YEAR_ONE_ENDS else now
-    fingerprint = wire.fingerprint or fingerprint_of(labels)
+    fingerprint = wire.fingerprint if _is_fingerprint(wire.fingerprint) else fingerprint_of(labels)
     alert = Alert(fingerprint, labels, wire.annotations, max(0.0, starts_at), ends_at, wire.generator_url)
     return Received(alert, around.group_key, around.external_url, now)
+
+
+def _seconds(moment: datetime) -> float:
+    """A time without a zone is UTC: in each replica's own zone it would be another episode on each."""
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_fingerprint(text: str) -> bool:
+    return 0 < len(text) <= LONGEST_FINGERPRINT and text.isascii() and text.isalnum()
 
 
 def fingerprint_of(labels: dict[str, str]) -> str:

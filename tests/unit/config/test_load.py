@@ -21,7 +21,7 @@ def test_all_mistakes_at_once() -> None:
     found = problems("""
 mode: shadows
 guards: {}
-server: {listen: "9095", body_limit: lots, max_connection: 5}
+server: {listen: "9095", body_limit: lots, body_limits: 5}
 store: {url: "mysql://x"}
 alertmanagers: [{url: "am:9093"}, {}]
 guard: {never_suppress: {matchers: ["a=b", "oops"]}}
@@ -44,7 +44,7 @@ inhibit_rules: [{source_matchers: [], target_matchers: [a=b]}]
     assert found["guards"] == ("unknown key", "did you mean 'guard'?")
     assert "host:port" in found["server.listen"][0]
     assert "not a size" in found["server.body_limit"][0]
-    assert found["server.max_connection"] == ("unknown key", "did you mean 'max_connections'?")
+    assert found["server.body_limits"] == ("unknown key", "did you mean 'body_limit'?")
     assert "no store" in found["store.url"][0]
     assert "URL" in found["alertmanagers[0].url"][0]
     assert found["alertmanagers[1].url"] == ("is required", "add it")
