@@ -84,16 +84,21 @@ class Decider:
     async def run(self) -> None:
         """Until cancelled. While a batch is on its way to the disk the next one is planned on top of it."""
         flight: _Flight | None = None
-        while True:
-            if not self._queue and flight is not None:
-                await self._land(flight)
-                flight = None
-            await self._wake.wait()
-            batch = self._take()
-            if batch:
-                flight = await self._launch(batch, flight)
-            else:
-                self._wake.clear()
+        try:
+            while True:
+                if not self._queue and flight is not None:
+                    await self._land(flight)
+                    flight = None
+                await self._wake.wait()
+                batch = self._take()
+                if batch:
+                    flight = await self._launch(batch, flight)
+                else:
+                    self._wake.clear()
+        except asyncio.CancelledError:
+            if flight is not None and self.state.sealed:
+                await self._land(flight)  # what is on its way is answered; what still waits is left to `drain`
+            raise
 
     async def _launch(self, batch: _Batch, before: _Flight | None) -> _Flight | None:
         """Plan a batch, and send it off once the one before it has landed."""
@@ -103,8 +108,14 @@ class Decider:
                 plan = self._plan(works)
             except Exception:  # noqa: BLE001 - the edge of the loop: `_answer` plans again, and finds the poison
                 self.state.undo()
-        if before is not None and not await self._land(before):
-            plan = None
+        try:
+            landed = before is None or await self._land(before)
+        except asyncio.CancelledError:
+            self.state.undo()
+            self._queue.extendleft(reversed(batch))
+            self.waiting += sum(len(work.received) for work in works)
+            raise
+        plan = plan if landed else None
         if plan is None:
             await self._answer(batch)
             return None
@@ -121,7 +132,7 @@ class Decider:
     async def _land(self, flight: _Flight) -> bool:
         """Wait for a batch's commit and answer its callers; False when it was rolled back and decided anew."""
         try:
-            seq = await flight.task
+            seq = await asyncio.shield(flight.task)
         except (StoreError, ValueError, TypeError) as error:
             self.state.rollback()
             if isinstance(error, Conflict | Disconnected):

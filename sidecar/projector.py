@@ -91,9 +91,12 @@ class Projector:
 
     async def _one_by_one(self) -> int:
         """A row that the tables cannot take is passed over, loudly: it stays in the log, and the others go on."""
+        after, _ = await projections.behind(self._database, self._shard)
         try:
             return await projections.project(self._database, self._shard, rows=1)
         except Refused as error:
-            logger.exception("projection_skipped", why=str(error))
-            self._metrics.skipped.inc()
-            return await projections.skip(self._database, self._shard)
+            skipped = await projections.skip(self._database, self._shard, after)
+            if skipped:
+                logger.exception("projection_skipped", seq=after + 1, why=str(error))
+                self._metrics.skipped.inc()
+            return skipped

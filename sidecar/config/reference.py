@@ -15,13 +15,17 @@ from typing import Any, NamedTuple
 import yaml
 
 from sidecar.channels import BY_KEY
+from sidecar.config import notices
 from sidecar.config.durations import format_duration
 from sidecar.config.schema import json_schema
 
 TEXTS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "reference.yml").read_text("utf-8"))
 SHARED = {"HttpConfig": "http_config"}  # told once, since every channel has it
+MIB = 1024 * 1024
 STARS = "**********"
-LONGEST_DEFAULT = 60  # characters; a longer one is told in words
+END = "...\n"  # what YAML writes after a plain value
+LATER = [path for path, _ in notices._LATER]  # noqa: SLF001 - says it to check-config's readers too
+PLAIN = ("a number and a unit", "bytes, or with a unit")  # what a type says of itself
 TAKEN_OVER = "Taken over from Alertmanager, without effect: the sidecar writes its own messages."
 
 
@@ -43,10 +47,13 @@ def rows(schema: dict[str, Any]) -> Iterator[Row]:
 
 def _of_section(section: dict[str, Any], path: str, known: dict[str, Any]) -> Iterator[Row]:
     required = section.get("required", ())
-    for key, field in section.get("properties", {}).items():
-        yield from _of_field(f"{path}.{key}".lstrip("."), field, known, required=key in required)
+    fields = section.get("properties", {})
+    for key, field in fields.items():
+        plain = key.removesuffix("_file")
+        file = {"description": f"A file that holds `{plain}`."} if plain != key and plain in fields else {}
+        yield from _of_field(f"{path}.{key}".lstrip("."), field | file, known, required=key in required)
     free = section.get("additionalProperties")
-    if isinstance(free, dict) and section.get("properties"):
+    if isinstance(free, dict) and fields:
         yield from _of_field(f"{path}.<name>", free, known, required=False)
 
 
@@ -73,31 +80,37 @@ def _type(field: dict[str, Any]) -> str:
         return "secret"
     if isinstance(field.get("type"), list):
         return "duration" if "pattern" in field else "size"
-    return {"object": "mapping", None: "mapping" if "$ref" in field else "anything"}.get(
-        field.get("type"), str(field.get("type"))
-    )
+    names = {"object": "mapping", None: "mapping" if "$ref" in field else "anything"}
+    return names.get(field.get("type"), str(field.get("type")))
 
 
 def _default(value: Any, field: dict[str, Any], *, is_section: bool) -> str:
     if value is None or value in ("", STARS, [], {}) or is_section:
         return ""
-    duration = isinstance(value, float) and "pattern" in field
-    text = format_duration(value) if duration else yaml.safe_dump(value, default_flow_style=True, width=1000)
-    text = text.removesuffix("\n...\n").strip()
-    return f"`{text}`" if len(text) <= LONGEST_DEFAULT else "see below"
+    text = yaml.safe_dump(_readable(value, field), default_flow_style=True, width=1000)
+    return f"`{text.removesuffix(END).strip()}`"
+
+
+def _readable(value: Any, field: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        return {name: _readable(one, field["additionalProperties"]) for name, one in value.items()}
+    kind = _type(field)
+    if kind == "size" and value % MIB == 0:
+        return f"{value // MIB}MiB"
+    return format_duration(value) if kind == "duration" and isinstance(value, float) else value
 
 
 def _about(path: str, field: dict[str, Any], inner: dict[str, Any]) -> str:
-    said = field.get("description", "")
-    if not said or said.startswith(("a number and a unit", "bytes, or with a unit", "a file that holds")):
-        said = TEXTS["keys"].get(path) or TEXTS["keys"].get("*." + path.rpartition(".")[2]) or said
     parent, _, key = path.rpartition(".")
     channel = BY_KEY.get(parent.removeprefix("receivers[].").removesuffix("[]"))
     if channel is not None and {key, f"{key}_"} & channel.Config.NO_EFFECT:
         return TAKEN_OVER
-    if not said and key.endswith("_file"):
-        said = f"A file that holds `{key.removesuffix('_file')}`."
-    return said or inner.get("description", "")
+    said = field.get("description", "")
+    if not said or said.startswith(PLAIN):
+        said = TEXTS["keys"].get(path) or TEXTS["keys"].get(f"*.{key}") or inner.get("description", "")
+    bare = path.replace("[]", "")
+    later = any(bare == early or bare.startswith(f"{early}.") for early in LATER)
+    return f"{said} No effect yet.".strip() if later else said
 
 
 def render(schema: dict[str, Any]) -> str:
@@ -111,8 +124,9 @@ def render(schema: dict[str, Any]) -> str:
 
 
 def _table(section: str, found: list[Row]) -> str:
-    lines = [f"## `{section}`", "", *filter(None, [TEXTS["sections"].get(section, "")])]
-    lines += ["", "| key | type | default | what it is |", "|---|---|---|---|"]
+    words = TEXTS["sections"].get(section)
+    lines = [f"## `{section}`", "", *((words, "") if words else ())]
+    lines += ["| key | type | default | what it is |", "|---|---|---|---|"]
     for path, kind, default, about in found:
         cells = (f"`{path}`", kind, default, " ".join(about.split()))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

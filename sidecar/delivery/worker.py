@@ -41,6 +41,7 @@ from sidecar.telemetry import Metrics
 POLL_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.02  # between rounds: under load a claim takes several rows at once
 PROJECTED_WITHIN: Final = 10.0  # s: a message waits this long for the tables before it is tried again
+STORE_AGAIN_SECONDS: Final = 1.0
 SILENCE: Final = "silence"  # the target of silences
 logger = structlog.get_logger()
 
@@ -121,11 +122,11 @@ class Worker:
         """Send what there is room for; returns (room, started)."""
         target = self._target(name)
         pace = self._pace(target, name)
-        room = min(pace.free(now), self._config().delivery.concurrency - self._sending.get(name, 0))
+        room = min(pace.free(time.monotonic()), self._config().delivery.concurrency - self._sending.get(name, 0))
         if room <= 0:
             return 0, 0
         rows = await outbox.claim(self._database, name, now, self._config().delivery.lease, self._holder, room)
-        pace.take(now, len(rows))
+        pace.take(time.monotonic(), len(rows))
         for row in rows:
             self._sending[name] = self._sending.get(name, 0) + 1
             task = asyncio.create_task(self._deliver(row, target, pace, session))
@@ -214,14 +215,27 @@ class Worker:
         now = self._clock()
         settled = self._settled(row, outcome, took, now)
         if isinstance(outcome, Retry) and outcome.after is not None:
-            pace.pause(now + outcome.after)
+            pace.pause(time.monotonic() + outcome.after)
         self._count(row, target, outcome, now, message)
-        if settled.state == "waiting":
-            async with self._database.write() as connection:
-                await outbox.settle(connection, [settled])
-            return
-        event = _event(row, target, settled)
-        await self._decider.submit(Work(outcomes=(event,) if event is not None else (), settled=(settled,)))
+        until = time.monotonic() + self._config().delivery.lease
+        while not await self._store(settled, target):
+            if time.monotonic() >= until:
+                return  # its lease is over: whoever takes it next sends it again
+            await asyncio.sleep(STORE_AGAIN_SECONDS)
+
+    async def _store(self, settled: outbox.Settled, target: Target | None) -> bool:
+        """Write what became of a row; False when the database did not take it: what was sent would be sent again."""
+        event = _event(settled.row, target, settled) if settled.state != "waiting" else None
+        try:
+            if settled.state == "waiting":
+                async with self._database.write() as connection:
+                    await outbox.settle(connection, [settled])
+            else:
+                await self._decider.submit(Work(outcomes=(event,) if event is not None else (), settled=(settled,)))
+        except StoreError as error:
+            logger.warning("outcome_delayed", key=settled.row.dedup_key, why=str(error))
+            return False
+        return True
 
     def _settled(self, row: outbox.Claimed, outcome: Outcome, took: float, now: float) -> outbox.Settled:
         match outcome:

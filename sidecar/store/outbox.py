@@ -29,6 +29,7 @@ class Claimed(Struct, frozen=True):
     alerts: int
     body: str
     attempts: int
+    lease: str = ""  # of this claim alone
 
 
 class Settled(Struct, frozen=True):
@@ -76,7 +77,7 @@ async def claim(database: Database, target: str, now: float, lease: float, holde
         taken = (
             update(outbox)
             .where(outbox.c.dedup_key.in_(keys))
-            .values(state="leased", next_at=now + lease, lease=holder)
+            .values(state="leased", next_at=now + lease, lease=f"{holder} {now}")
             .returning(*columns)
         )
         rows = [Claimed(*row) for row in await connection.execute(taken)]
@@ -93,26 +94,33 @@ async def merge_updates(database: Database, row: Claimed, now: float) -> int:
 
 
 async def settle(connection: AsyncConnection, settled: Iterable[Settled]) -> None:
-    """Write what became of each attempt; part of the caller's transaction."""
+    """Write what became of each attempt; part of the caller's transaction.
+
+    What was sent is sent, whoever says so. A failure counts only while its lease was not taken over by another: that one
+    may have sent it already.
+    """
     done = list(settled)
     if not done:
         return
     for one in done:
         final = one.at if one.state != "waiting" else None
         values = {"state": one.state, "next_at": one.next_at, "attempts": one.row.attempts + 1, "settled_at": final}
-        await connection.execute(
-            update(outbox)
-            .where(outbox.c.dedup_key == one.row.dedup_key)
-            .values(**values, why=one.why or None, lease=None)
-        )
+        changed = update(outbox).where(outbox.c.dedup_key == one.row.dedup_key)
+        if one.state != "sent":
+            changed = changed.where(outbox.c.lease == one.row.lease)
+        await connection.execute(changed.values(**values, why=_plain(one.why) or None, lease=None))
     await connection.execute(inserting_once(connection, attempts), [_attempt(one) for one in done])
     refs = [
-        {"incident": one.row.incident, "receiver": one.row.receiver, "ref": one.ref, "at": one.at}
+        {"incident": one.row.incident, "receiver": one.row.receiver, "ref": _plain(one.ref), "at": one.at}
         for one in done
         if one.ref
     ]
     for ref in refs:
         await connection.execute(_upsert_message(connection, ref))
+
+
+def _plain(text: str) -> str:
+    return text.replace("\x00", "\ufffd")  # a provider's own words, and no database takes a NUL
 
 
 def _attempt(one: Settled) -> dict[str, Any]:
@@ -122,8 +130,8 @@ def _attempt(one: Settled) -> dict[str, Any]:
         "n": n,
         "at": one.at,
         "outcome": one.outcome,
-        "why": one.why,
-        "ref": one.ref,
+        "why": _plain(one.why),
+        "ref": _plain(one.ref),
         "took": one.took,
     }
 
@@ -166,10 +174,10 @@ async def listing(connection: AsyncConnection, states: Sequence[str], limit: int
 
 
 async def replay(connection: AsyncConnection, keys: Sequence[str], now: float) -> int:
-    """Send dead letters again; without keys, all of them. Returns how many."""
+    """Send dead letters again, as if they had come now: they are given up as late. Without keys all; returns how many."""
     dead = update(outbox).where(outbox.c.state == "dead")
     dead = dead.where(outbox.c.dedup_key.in_(keys)) if keys else dead
-    result = await connection.execute(dead.values(state="waiting", next_at=now, settled_at=None))
+    result = await connection.execute(dead.values(state="waiting", next_at=now, received_at=now, settled_at=None))
     return int(result.rowcount)
 
 

@@ -70,6 +70,8 @@ _STAGE: Final = {
 FROM log l, json_each(l.body) x WHERE {_RANGE}""",
     ),
 }
+_TAKES_BACK: Final = "coalesce(retracted, '0') IN ('true', '1')"
+_NEWEST_VOTE: Final = "PARTITION BY episode, who ORDER BY seq DESC, n DESC"
 _NAME: Final = {"postgresql": "labels::json->>'alertname'", "sqlite": "labels->>'alertname'"}
 
 
@@ -84,10 +86,11 @@ SELECT s.episode, :shard, fingerprint, starts_at, at, at, 1, coalesce({_NAME[dia
 FROM staged AS s LEFT JOIN
  (SELECT episode, max(incident) AS incident FROM staged WHERE t = 'decided' GROUP BY episode) AS d ON d.episode = s.episode
 WHERE t = 'started' ON CONFLICT (episode) DO NOTHING""",
-        """UPDATE episodes SET last_seen = s.at, times = times + s.n FROM
+        """UPDATE episodes SET last_seen = CASE WHEN s.at > last_seen THEN s.at ELSE last_seen END, times = times + s.n FROM
  (SELECT episode, max(at) AS at, count(*) AS n FROM staged WHERE t = 'seen' GROUP BY episode) AS s
 WHERE episodes.episode = s.episode""",
-        """UPDATE episodes SET ended_at = s.ended_at, last_seen = s.at FROM
+        """UPDATE episodes SET ended_at = CASE WHEN episodes.ended_at > s.ended_at THEN episodes.ended_at ELSE s.ended_at END,
+ last_seen = CASE WHEN s.at > last_seen THEN s.at ELSE last_seen END FROM
  (SELECT episode, max(ends_at) AS ended_at, max(at) AS at FROM staged WHERE t = 'ended' GROUP BY episode) AS s
 WHERE episodes.episode = s.episode""",
         """INSERT INTO decisions (shard, seq, n, at, episode, incident, verdict, severity, reasons, receivers, until, score,
@@ -102,28 +105,36 @@ WHERE episodes.episode = s.episode AND s.place = 1 AND coalesce(episodes.inciden
         """INSERT INTO incidents (incident, shard, opened_at, told_at, updated_at)
 SELECT incident, :shard, min(at), min(CASE WHEN tell IS NOT NULL THEN at END), max(at)
 FROM staged WHERE t = 'decided' GROUP BY incident
-ON CONFLICT (incident) DO UPDATE SET told_at = coalesce(incidents.told_at, excluded.told_at),
- updated_at = excluded.updated_at""",
-        """INSERT INTO votes (episode, who, kind, at, source, retracted, comment)
-SELECT episode, who, kind, at, source, retracted, comment FROM (
- SELECT episode, who, kind, at, coalesce(source, '') AS source, coalesce(retracted, '0') IN ('true', '1') AS retracted,
-  coalesce(comment, '') AS comment, row_number() OVER (PARTITION BY episode, who ORDER BY seq DESC, n DESC) AS place
- FROM staged WHERE t = 'voted') AS newest WHERE place = 1
+ON CONFLICT (incident) DO UPDATE SET
+ opened_at = CASE WHEN excluded.opened_at < incidents.opened_at THEN excluded.opened_at ELSE incidents.opened_at END,
+ told_at = CASE WHEN incidents.told_at <= excluded.told_at THEN incidents.told_at
+  ELSE coalesce(excluded.told_at, incidents.told_at) END,
+ updated_at = CASE WHEN excluded.updated_at > incidents.updated_at THEN excluded.updated_at ELSE incidents.updated_at END""",
+        f"""INSERT INTO votes (episode, who, kind, at, source, retracted, comment)
+SELECT episode, who, kind, at, coalesce(source, ''), false, coalesce(comment, '') FROM (
+ SELECT episode, who, kind, at, source, comment, row_number() OVER ({_NEWEST_VOTE}) AS place
+ FROM staged WHERE t = 'voted' AND NOT {_TAKES_BACK}) AS newest WHERE place = 1
 ON CONFLICT (episode, who) DO UPDATE SET kind = excluded.kind, at = excluded.at, source = excluded.source,
- retracted = excluded.retracted, comment = excluded.comment
-WHERE NOT excluded.retracted OR excluded.kind = votes.kind""",
+ retracted = false, comment = excluded.comment""",
+        # Takes back only what it names, and only when no newer vote of that person is in this range.
+        f"""UPDATE votes SET retracted = true, at = r.at FROM (
+ SELECT episode, who, kind, at, row_number() OVER (PARTITION BY episode, who, kind ORDER BY seq DESC, n DESC) AS place
+ FROM (SELECT episode, who, kind, at, seq, n, retracted,
+   sum(CASE WHEN {_TAKES_BACK} THEN 0 ELSE 1 END) OVER ({_NEWEST_VOTE}) AS newer FROM staged WHERE t = 'voted') AS said
+ WHERE {_TAKES_BACK} AND newer = 0) AS r
+WHERE votes.episode = r.episode AND votes.who = r.who AND votes.kind = r.kind AND r.place = 1""",
         """INSERT INTO silences (pattern, asked_at, ends_at, state, silence_id, reason, comment, evidence)
 SELECT pattern, at, ends_at, 'asked', '', reason, comment, episodes FROM (
  SELECT pattern, at, ends_at, reason, comment, episodes,
   row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
  FROM staged WHERE t = 'silence_asked') AS newest WHERE place = 1
 ON CONFLICT (pattern) DO UPDATE SET asked_at = excluded.asked_at, ends_at = excluded.ends_at, state = 'asked',
- reason = excluded.reason, comment = excluded.comment, evidence = excluded.evidence""",
+ silence_id = '', reason = excluded.reason, comment = excluded.comment, evidence = excluded.evidence""",
         """UPDATE silences SET state = s.outcome, silence_id = s.silence_id FROM (
- SELECT pattern, outcome, coalesce(silence_id, '') AS silence_id,
+ SELECT pattern, t, outcome, coalesce(silence_id, '') AS silence_id,
   row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
- FROM staged WHERE t = 'silence_settled') AS s
-WHERE silences.pattern = s.pattern AND s.place = 1""",
+ FROM staged WHERE t IN ('silence_asked', 'silence_settled')) AS s
+WHERE silences.pattern = s.pattern AND s.place = 1 AND s.t = 'silence_settled'""",
     )
 
 
@@ -156,11 +167,11 @@ async def behind(database: Database, shard: int) -> tuple[int, int]:
     return int(projected), int(head)
 
 
-async def skip(database: Database, shard: int) -> int:
-    """Pass over the next log row; returns 1."""
+async def skip(database: Database, shard: int, after: int) -> int:
+    """Pass over the log row after this one; returns 1, or 0 when another replica has gone on already."""
+    here = (shards.c.shard == shard, shards.c.projected == after)
     async with database.write() as connection:
-        await connection.execute(update(shards).where(shards.c.shard == shard).values(projected=shards.c.projected + 1))
-    return 1
+        return int((await connection.execute(update(shards).where(*here).values(projected=after + 1))).rowcount)
 
 
 _STATEMENTS: Final = {

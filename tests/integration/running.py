@@ -1,9 +1,9 @@
 """A whole sidecar inside the test's process, on a database of its own, behind a real loopback socket.
 
-    async with running(database_url, receivers=hooks(fake)) as sidecar:
-        status, text = await sidecar.post(webhook([alert("HighErrorRate")]))
-        await sidecar.caught_up()
-        await sidecar.rows("SELECT * FROM decisions")
+async with running(database_url, receivers=hooks(fake)) as sidecar:
+    status, text = await sidecar.post(webhook([alert("HighErrorRate")]))
+    await sidecar.caught_up()
+    await sidecar.rows("SELECT * FROM decisions")
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ class Running:
     async def metric(self, sample: str) -> float:
         """The value of one sample as /metrics prints it; 0 when it is not there."""
         _, shown = await self.request("GET", "/metrics")
-        values = {name: float(value) for name, _, value in (line.rpartition(" ") for line in shown.splitlines())if not name.startswith("#") and name}
+        values = {
+            name: float(value)
+            for name, _, value in (line.rpartition(" ") for line in shown.splitlines())
+            if not name.startswith("#") and name
+        }
         return values.get(sample, 0.0)
 
     async def vote(self, episode: str, kind: str = "false_positive", **more: Any) -> tuple[int, str]:

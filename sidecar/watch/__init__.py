@@ -1,1 +1,0 @@
-"""Alertmanager's API: silenced alerts, resolves we were never sent, our silences."""
