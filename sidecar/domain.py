@@ -7,6 +7,7 @@ copies ten times faster than a frozen dataclass, and every rule copies what it r
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -19,7 +20,12 @@ SEVERITY_NAMES = {"PAGE": "CRITICAL", "HIGH": "CRITICAL", "WARN": "WARNING", "IN
 
 def severity_of(labels: dict[str, str]) -> str:
     """The `severity` label in capitals, its usual synonyms folded; an absent one is WARNING."""
-    raw = labels.get("severity", "").strip().upper()
+    return _severity(labels.get("severity", ""))
+
+
+@lru_cache(maxsize=1024)
+def _severity(spelled: str) -> str:
+    raw = spelled.strip().upper()
     return SEVERITY_NAMES.get(raw, raw) or "WARNING"
 
 

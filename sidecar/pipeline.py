@@ -322,9 +322,12 @@ def _incident_of(episode: Episode, draft: Draft) -> str:
 def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> None:
     scored, tells = decision.scored, decision.verdict in TELLS
     incident = draft.state.incidents.get(decision.incident)
-    have = {one.receiver for one in incident.told} if incident is not None else set()
-    tell = tuple(name for name in decision.receivers if name not in have) if tells else ()
-    again = tuple(name for name in decision.receivers if name in have) if decision.interrupts else ()
+    tell: tuple[str, ...] = decision.receivers if tells else ()
+    again: tuple[str, ...] = ()
+    if incident is not None and incident.told:
+        have = {one.receiver for one in incident.told}
+        again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
+        tell = tuple([name for name in tell if name not in have])
     held = decision.verdict is Verdict.HOLD
     draft.record(
         Decided(
@@ -336,10 +339,14 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         )
     )  # fmt: skip
     if tells:
-        telling = told.setdefault(decision.incident, _Telling())
-        telling.tell.update(dict.fromkeys(tell))
-        kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
-        telling.again.update(dict.fromkeys(again, kind))
+        telling = told.get(decision.incident)
+        if telling is None:
+            telling = told[decision.incident] = _Telling()
+        if tell:
+            telling.tell.update(dict.fromkeys(tell))
+        if again:
+            kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
+            telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
 
 

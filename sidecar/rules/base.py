@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import is_
 from typing import Protocol
 
 from msgspec import Struct
@@ -48,7 +49,7 @@ def refined(decision: Decision, verdict: Verdict, rule: str, sentence: str, **ch
 def changed(batch: Batch, decisions: Iterable[Decision]) -> Batch:
     """The batch with these decisions; the same object if none of them is new."""
     new = tuple(decisions)
-    if all(a is b for a, b in zip(new, batch.decisions, strict=True)):
+    if all(map(is_, new, batch.decisions)):
         return batch
     return replace(batch, decisions=new)
 

@@ -35,8 +35,7 @@ def _raised(decision: Decision, facts: Facts) -> Decision:
     if severity_rank(severity) > incident.rank:
         return refined(decision, Verdict.FOLD, "routing", f"severity raised to {severity}", interrupts=True)
     guard = facts.config.guard
-    guarded = severity in guard.severities or guard.covers(decision.scored.alert.labels)
-    if incident.firing == 0 and guarded:
+    if incident.firing == 0 and (severity in guard.severities or guard.covers(decision.scored.alert.labels)):
         return refined(
             decision, Verdict.FOLD, "routing", f"{severity} fires again after it had cleared", interrupts=True
         )
