@@ -41,6 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `sidecar config-schema | head`
+        sys.stderr.close()
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,7 +157,7 @@ def _route_test(options: argparse.Namespace) -> int:
     route, window = config.route(severity, labels, now), config.maintenance(severity, now)
     print(f"domain:    {config.domain_of(labels) or '(none)'}\nseverity:  {severity}")
     print(
-        f"receivers: {', '.join(route.receivers) or '(nobody: left to the digest)'}\nby:        {route.rule}: {route.sentence}"
+        f"receivers: {', '.join(route.receivers) or '(nobody: it is recorded, and not sent)'}\nby:        {route.rule}: {route.sentence}"
     )
     if window is not None:
         print(f"but:       waits until the end of the maintenance window “{window[0]}”")

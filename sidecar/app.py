@@ -71,7 +71,8 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
     """Straight down on purpose: what is above is needed by what is below, and outlives it."""
     database = Database(open_engine(settings().store.url))
     await schema.upgrade(database)
-    metrics, scorers, clock = Metrics(), Scorers(), Clock()
+    metrics, clock = Metrics(), Clock()
+    scorers = Scorers(metrics.scoring_failures.inc)
     await clock.synchronise(database)
     state = await restore(database, 0, VERSION)
     logger.info("state_restored", seq=state.seq)
@@ -109,6 +110,7 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
         sidecar.ready = False
         await _stop(tasks, worker, decider, ticker)
     await database.close()
+    logger.info("sidecar_stopped", seq=decider.state.seq)
 
 
 async def _watched(loop: Coroutine[Any, Any, None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from models.features import FEATURES
@@ -20,10 +20,10 @@ class Scoring(Protocol):
 class Scorers:
     """The champion with the cold-start heuristic behind it. Swapped atomically: `use` replaces one reference."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
         self._cold = ColdStart()
         self._champion: Scorer | None = None
-        self.failures = 0  # batches that the champion could not score
+        self._on_failure = on_failure  # called for each batch that the champion could not score
 
     @property
     def version(self) -> str:
@@ -41,5 +41,5 @@ class Scorers:
             try:
                 return list(self._champion.score(rows)), self._champion.version
             except (ValueError, ArithmeticError, OSError, RuntimeError):
-                self.failures += 1  # the ladder's first rung: rules and the heuristic go on, the metric tells
+                self._on_failure()  # the ladder's first rung: rules and the heuristic go on, the metric tells
         return list(self._cold.score(rows)), self._cold.version

@@ -77,6 +77,9 @@ class Metrics:
         )
         self.holds = Gauge("sidecar_held_alerts", "Alerts held now", registry=registry)
         self.fallback = Gauge("sidecar_scoring_fallback", "1 while no trained model serves", registry=registry)
+        self.scoring_failures = Counter(
+            "sidecar_scoring_failures", "Batches that the trained model could not score", registry=registry
+        )
         self.model = Info("sidecar_model", "The model that serves", registry=registry)
         self.training_at = Gauge(
             "sidecar_training_last_run_timestamp_seconds", "When training last ended", registry=registry

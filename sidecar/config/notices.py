@@ -45,7 +45,7 @@ def warnings(config: Config) -> list[Notice]:
 
 def _running(config: Config) -> Iterator[Notice]:
     if config.mode == "shadow":
-        yield "mode", "shadow: everything is delivered, marked with what would have been done"
+        yield "mode", "shadow: no rule or score keeps anything back; messages are marked with what would have been done"
     if not config.alertmanagers:
         yield "alertmanagers", "there are none: no silence can be created, and silenced alerts are not watched"
     if "CRITICAL" not in config.guard.severities:

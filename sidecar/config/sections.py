@@ -53,7 +53,7 @@ class Server(Section):
     api_secret: Secret | None = None
     """What callers of POST /api/v2/feedback must send, as Bearer token or as Basic password."""
     external_url: str = ""
-    """How people reach the sidecar; goes into links."""
+    """How Alertmanager reaches the sidecar; `render-alertmanager` writes it into the webhook's URL."""
 
     @property
     def webhook_secret_value(self) -> str:

@@ -13,7 +13,7 @@ from sidecar.config import Config
 from sidecar.decider import Decider, Work
 from sidecar.errors import StoreError
 from sidecar.state import VERSION
-from sidecar.store import log, outbox
+from sidecar.store import log, outbox, training
 from sidecar.store.engine import Database
 from sidecar.telemetry import Metrics
 
@@ -94,5 +94,8 @@ class Ticker:
         self._metrics.holds.set(len(self._decider.state.holds))
         async with self._database.read() as connection:
             depths = await outbox.depths(connection)
+            trained = await training.newest_artifact_at(connection)
+        if trained is not None:  # a CronJob's run counts as well as ours
+            self._metrics.training_at.set(trained)
         for state in ("waiting", "leased", "dead"):
             self._metrics.depth.labels(state).set(depths.get(state, 0))

@@ -156,9 +156,10 @@ class Worker:
         if target is None:
             return self._paces.setdefault(name, Pace(1.0, 1.0))
         key = f"{target.channel.name}:{target.channel.destination(target.config)}"
+        chosen = self._config().delivery.rates.get(target.channel.name)
+        key = f"{key}:{chosen}"  # another rate in the configuration is another bucket
         if key not in self._paces:
             per_second, burst = target.channel.rate
-            chosen = self._config().delivery.rates.get(target.channel.name)
             self._paces[key] = Pace(chosen or per_second, burst if chosen is None else max(1.0, chosen))
         return self._paces[key]
 

@@ -52,4 +52,4 @@ def _released(decision: Decision, facts: Facts) -> Decision:
     return decision
 
 
-_DONE = {Verdict.SUPPRESS: "suppressed", Verdict.HOLD: "held", Verdict.DIGEST: "left to the digest"}
+_DONE = {Verdict.SUPPRESS: "suppressed", Verdict.HOLD: "held", Verdict.DIGEST: "recorded and not sent"}

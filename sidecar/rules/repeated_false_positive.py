@@ -19,7 +19,10 @@ STANDING = frozenset({"asked", "active"})
 
 
 def repeated_false_positive(batch: Batch, facts: Facts) -> Batch:
-    """Ask for silences of the patterns that this batch's votes proved false; suppress what one covers already."""
+    """Ask for silences of the patterns that this batch's votes proved false; suppress what one is on its way for.
+
+    Once Alertmanager has it, what still arrives was not silenced there, because somebody ended it: it is told.
+    """
     if not facts.config.auto_silence.enabled:
         return batch
     asked = tuple(_requests(facts))
@@ -53,7 +56,7 @@ def _request(pattern: Pattern, facts: Facts) -> SilenceRequest | None:
     episodes = tuple(one.episode for one in evidence)
     comment = (
         f"{noise} incidents of this pattern were called a false positive within {moment(rule.window)}, none real. "
-        f"Evidence: {', '.join(episodes[-10:])}. To end it early, expire this silence, or vote “useful” on one of its alerts."
+        f"Evidence: {', '.join(episodes[-10:])}. To end it early, expire this silence."
     )
     return SilenceRequest(
         pattern=pattern,
@@ -84,7 +87,7 @@ def _suppress(decision: Decision, facts: Facts) -> Decision:
     if decision.verdict is not Verdict.NOTIFY:
         return decision
     silence = facts.state.silences.get(key_of(decision.scored.pattern))
-    if silence is None or silence.state not in STANDING or silence.ends_at <= facts.now:
+    if silence is None or silence.state != "asked" or silence.ends_at <= facts.now:
         return decision
-    sentence = f"silenced as a repeated false positive for another {moment(silence.ends_at - facts.now)}"
+    sentence = f"being silenced as a repeated false positive, for {moment(silence.ends_at - facts.now)}"
     return refined(decision, Verdict.SUPPRESS, RULE, sentence)

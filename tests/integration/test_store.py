@@ -142,10 +142,14 @@ async def test_the_lock_makes_writers_wait_for_each_other(database):
 
 async def test_a_transaction_that_raises_leaves_nothing(database):
     """Log row and outbox rows are rolled back together."""
-    with pytest.raises(RuntimeError):
+
+    async def fail() -> None:
         async with database.write() as connection:
             await log.append(connection, 0, 0, T0, [started("a")], [delivery("k")])
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
     async with database.read() as connection:
         assert await log.head(connection, 0) == 0
         assert await outbox.depths(connection) == {}
@@ -163,7 +167,7 @@ async def test_the_newest_snapshot_of_this_layout_counts_and_two_are_kept(databa
     assert sorted(kept) == [9, 12]
 
 
-async def test_what_no_database_takes_is_refused(database_url, postgres_url):
+async def test_what_no_database_takes_is_refused(postgres_url):
     """A NUL in a text is the batch's fault, not the connection's: Refused, so that the poison is looked for."""
     found = Database(open_engine(postgres_url))
     await schema.upgrade(found)
@@ -299,7 +303,7 @@ def random_log(seed: int) -> list[list[Event]]:
 
 
 async def test_the_tables_do_not_depend_on_the_size_of_the_pieces(database):
-    """Row by row, in odd pieces or all at once: the same tables, but for what no row of an episode came before."""
+    """Row by row, in odd pieces or all at once: the same tables."""
     found = []
     opening = [started(f"f{n}") for n in range(4)]
     await append(database, opening, *random_log(1))
@@ -325,7 +329,7 @@ async def test_projecting_twice_changes_nothing(database):
     assert await projections.behind(database, 0) == (31, 31)
 
 
-async def test_a_row_that_the_tables_cannot_take_is_passed_over(database_url, postgres_url):
+async def test_a_row_that_the_tables_cannot_take_is_passed_over(postgres_url):
     """Loudly, by the metric; those before and after it are there, and another replica's progress is never skipped."""
     found = Database(open_engine(postgres_url))
     await schema.upgrade(found)
