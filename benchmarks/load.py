@@ -105,7 +105,7 @@ class _Client(asyncio.Protocol):
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(int(head[9:12]))
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(599)
 

@@ -19,7 +19,7 @@ def test_the_example_is_right() -> None:
     assert code == 0
     assert text.splitlines()[-2:] == [
         "1 warning:",
-        "  mode: shadow: everything is delivered, marked with what would have been done",
+        "  mode: shadow: no rule or score keeps anything back; messages are marked with what would have been done",
     ]
     assert "default: platform-oncall" in text
     assert "artemis, sophia, keda, infrastructure" in text
