@@ -84,7 +84,7 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
             worker.wake({delivery.receiver for delivery in plan.deliveries})
 
     decider = Decider(database, state, scorers, settings, clock, on_plan)
-    projector = Projector(database, metrics, lambda: decider.waiting > 0)
+    projector = Projector(database, metrics, decider.busy)
     replica = settings().store.replica or f"{socket.gethostname()}-{os.getpid()}"
     worker = Worker(database, decider, projector, settings, metrics, clock, replica)
     champion = Champion(database, scorers, settings, metrics)

@@ -29,6 +29,7 @@ from sidecar.store.engine import Connection, Database
 MOST_ALERTS: Final = 500  # in one transaction: while it commits, the next one is planned
 MOST_WAITING: Final = 200_000  # alerts in the queue; past it webhooks are answered 503, and Alertmanager retries
 RACES: Final = 8  # lost in a row before giving up: Alertmanager retries
+BUSY_SECONDS: Final = 0.1
 CONTENDED_SECONDS: Final = 5.0  # after a conflict the lock comes first for this long
 logger = structlog.get_logger()
 
@@ -70,6 +71,7 @@ class Decider:
         self._queue: deque[tuple[Work, asyncio.Future[int]]] = deque()
         self._wake = asyncio.Event()
         self._contended_until = 0.0
+        self._took = float("-inf")  # when webhooks were last taken, monotonic seconds
 
     async def submit(self, work: Work) -> int:
         """Decide on it and wait for the commit; returns the log's seq then. Raises StoreError when it did not commit."""
@@ -157,7 +159,13 @@ class Decider:
             alerts += len(one[0].received)
             batch.append(one)
         self.waiting -= alerts
+        if alerts:
+            self._took = time.monotonic()
         return batch
+
+    def busy(self) -> bool:
+        """Whether webhooks are coming in: what can wait should."""
+        return time.monotonic() - self._took < BUSY_SECONDS
 
     async def _answer(self, batch: _Batch) -> None:
         try:

@@ -311,7 +311,7 @@ async def test_odd_bodies_are_400_or_stored_and_never_an_error_of_ours(sidecar, 
         "a group key that is a number", "deep", "deep in an alert", "UTF-16 without a BOM", "a raw NUL", "cut", "garbage",
         "a custom payload", "a form",
     }  # fmt: skip
-    assert await sidecar.post(one("StillHere")) == (200, "ok")
+    assert await sidecar.post(webhook([alert("StillHere", **NOISY)], group="another")) == (200, "ok")
     await sidecar.caught_up()
     assert await sidecar.metric("sidecar_projection_skipped_rows_total") == 0
     assert await sidecar.count("SELECT count(*) FROM episodes WHERE alertname = 'StillHere'") == 1
@@ -392,7 +392,7 @@ async def test_compressed_bodies_are_read_and_bombs_are_not(sidecar):
     for encoding in ("gzip", "deflate", "br"):
         status, _ = await sidecar.post(one(), headers={**close, "Content-Encoding": encoding})
         assert status == 400, encoding
-    assert (await sidecar.post(gzip.compress(one())[:-9], headers=close))[0] == 400
+    assert (await sidecar.post(gzip.compress(one())[:-60], headers=close))[0] == 400
 
 
 async def test_broken_http_is_refused(sidecar):
