@@ -121,7 +121,7 @@ class Decider:
         if plan is None:
             await self._answer(batch)
             return None
-        self.state.seal()
+        self.state.seal(1 if plan.events else 0)
         return _Flight(batch, plan, asyncio.create_task(self._send(plan, works)))
 
     async def _send(self, plan: Plan, works: Sequence[Work]) -> int:
@@ -145,6 +145,14 @@ class Decider:
         self._on_plan(flight.plan)
         _succeed(flight.batch, seq)
         return True
+
+    async def catch_up(self) -> None:
+        """Fold what other replicas appended, if they did: a hold is released here when the one that held is gone."""
+        async with self.database.read() as connection:
+            head = await log.head(connection, self.shard)
+        if head > self.state.seq and not self.busy():
+            self._contended_until = time.monotonic() + CONTENDED_SECONDS
+            await self.submit(Work())
 
     async def drain(self) -> None:
         """Decide on all that waits now."""

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 # ---------------------------------------------------------------------------------------------------------------- alerts
 
-SEVERITY_RANK = {"CRITICAL": 3, "ERROR": 2, "WARNING": 2, "INFO": 1}
+CRITICAL = 3
+SEVERITY_RANK = {"CRITICAL": CRITICAL, "ERROR": 2, "WARNING": 2, "INFO": 1}
 SEVERITY_NAMES = {"PAGE": "CRITICAL", "HIGH": "CRITICAL", "WARN": "WARNING", "INFORMATIONAL": "INFO", "NONE": "INFO"}
 
 
@@ -31,7 +32,7 @@ def _severity(spelled: str) -> str:
 
 def severity_rank(severity: str) -> int:
     """How urgent, 1 to 3; a severity nobody defined counts as CRITICAL: when in doubt, notify."""
-    return SEVERITY_RANK.get(severity, 3)
+    return SEVERITY_RANK.get(severity, CRITICAL)
 
 
 class Alert(Struct, frozen=True, gc=False):

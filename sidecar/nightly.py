@@ -44,8 +44,8 @@ async def run_nightly(
                 newest = await training.newest_artifact_at(connection)
             if newest is None or newest < due:
                 await train_once(path, metrics, clock)
-        except StoreError as error:
-            logger.warning("training_delayed", why=str(error))
+        except (StoreError, OSError, TimeoutError) as error:
+            logger.warning("training_failed", why=str(error) or type(error).__name__)
 
 
 async def train_once(path: str, metrics: Metrics, clock: Callable[[], float]) -> int:

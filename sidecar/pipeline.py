@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -45,11 +46,13 @@ from sidecar.domain import (
     episode_id,
 )
 from sidecar.rules import RULES, Batch, Facts, Rule
-from sidecar.rules.base import TELLS, changed, refined
+from sidecar.rules.base import TELLS, changed, guarded, refined
 from sidecar.rules.correlation import fold_keys
 from sidecar.rules.deduplication import exact_key, repeat
 from sidecar.scoring import ANOMALY, Scoring
-from sidecar.state import Episode, Hold, State, key_of, keys_of, pattern_of
+from sidecar.state import Episode, State, key_of, keys_of, pattern_of
+
+LATE_SECONDS: Final = 60.0  # after an end was received; the slowest of four Alertmanagers waits 45 s for the others
 
 
 class Inputs(Struct, frozen=True):
@@ -74,7 +77,6 @@ class Draft:
     observations: list[tuple[float, ...]] = field(default_factory=list)  # of each candidate
     ready: list[Decision] = field(default_factory=list)  # decided without the rules
     ended: list[Episode] = field(default_factory=list)
-    held: dict[str, Hold] = field(default_factory=dict)  # of candidates whose hold is due, by episode
 
     def record(self, event: Event) -> None:
         self.state.fold(event)
@@ -107,7 +109,11 @@ def _observe(received: Received, draft: Draft) -> None:
     alert = received.alert
     if alert.ends_at is not None:
         _observe_end(received, known, draft)
-    elif known is None or _is_new(alert, known):
+    elif known is None or _is_new(alert, known, draft.now):
+        if known is not None and known.ended_at is not None and alert.starts_at <= known.starts_at:
+            received = replace(
+                received, alert=replace(alert, starts_at=draft.now)
+            )  # the old id names the ended episode
         _observe_start(received, draft)
     elif known.ended_at is None:
         _observe_repeat(received, known, draft)
@@ -119,16 +125,17 @@ def _dated(received: Received, known: Episode | None, now: float) -> Received:
     return replace(received, alert=replace(received.alert, starts_at=starts_at))
 
 
-def _is_new(alert: Alert, known: Episode) -> bool:
+def _is_new(alert: Alert, known: Episode, now: float) -> bool:
     """Whether this firing is another episode than the newest one known of its fingerprint.
 
     Overlapping firings are one, and Alertmanager can move startsAt back. A start after the last time the old one was
-    seen means that its end was never sent (Alertmanager sends none for a silenced alert). One that ended and is sent
-    again with the same or an earlier start is a late retry.
+    seen means that its end was never sent (Alertmanager sends none for a silenced alert). One that has just ended and is
+    sent again with the same or an earlier start is a late retry, or another Alertmanager's; later it fires again: when
+    Prometheus was out of reach for a while, Alertmanager resolves and then goes on with the startsAt it had.
     """
     if known.ended_at is not None:
-        return alert.starts_at > known.starts_at
-    return alert.starts_at > known.last_seen
+        return alert.starts_at > known.starts_at or now - known.last_seen > LATE_SECONDS
+    return alert.starts_at > max(known.last_seen, known.starts_at)
 
 
 def _observe_start(received: Received, draft: Draft) -> None:
@@ -171,7 +178,7 @@ def _observe_repeat(received: Received, known: Episode, draft: Draft) -> None:
 
 def _reminder(scored: Scored, known: Episode, draft: Draft) -> Decision:
     incident = draft.state.incidents.get(known.incident)
-    receivers = tuple(one.receiver for one in incident.told) if incident is not None else ()
+    receivers = tuple(one.receiver for one in incident.reached) if incident is not None else ()
     reason = Reason("exact_deduplication", "still firing after the repeat interval")
     return Decision(scored, Verdict.FOLD, known.incident, (reason,), receivers, interrupts=True)
 
@@ -220,7 +227,6 @@ def _release_holds(draft: Draft) -> None:
     for fingerprint, hold in list(state.holds.items()):
         known = state.episodes.get(fingerprint)
         if hold.due <= draft.now and known is not None and known.ended_at is None:
-            draft.held[known.episode] = hold
             draft.candidates.append((Received(hold.alert, hold.group_key), known.keys, known.episode))
             draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
 
@@ -312,6 +318,7 @@ class _Telling(Struct):
     tell: dict[str, None] = msgspec.field(default_factory=dict)
     again: dict[str, str] = msgspec.field(default_factory=dict)
     alerts: int = 0
+    urgent: bool = False  # a guarded alert joined, or one that fires after all had cleared
 
 
 def _incident_of(episode: Episode, draft: Draft) -> str:
@@ -325,7 +332,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     tell: tuple[str, ...] = decision.receivers if tells else ()
     again: tuple[str, ...] = ()
     if incident is not None and incident.told:
-        have = {one.receiver for one in incident.told}
+        have = {one.receiver for one in incident.reached}
         again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
         tell = tuple([name for name in tell if name not in have])
     held = decision.verdict is Verdict.HOLD
@@ -348,6 +355,11 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
+        if decision.verdict is Verdict.FOLD:
+            refires = incident is not None and incident.firing == 0
+            telling.urgent = (
+                telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
+            )
 
 
 def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery]:
@@ -355,7 +367,7 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
     if incident is None:
         return
     cleared = incident.firing == 0
-    for one in incident.told:
+    for one in incident.reached:
         new, again = one.receiver in telling.tell, telling.again.get(one.receiver)
         for target, kinds in draft.config.targets(one.receiver):
             if new:
@@ -364,6 +376,8 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
                 yield _delivery(name, target, again, one.times, telling, draft)
             elif not cleared and "update" in kinds:
                 yield _delivery(name, target, "update", draft.state.next_seq, telling, draft)
+            elif not cleared and telling.urgent and "raise" in kinds:  # it cannot edit what people have
+                yield _delivery(name, target, "raise", draft.state.next_seq, telling, draft)
             if cleared and "resolve" in kinds:
                 yield _delivery(name, target, "resolve", incident.resolves, telling, draft)
 

@@ -58,6 +58,7 @@ class Told(Struct, frozen=True, gc=False, array_like=True):
     receiver: str
     at: float  # when people were last interrupted there
     times: int
+    lost: bool = False  # the message ended in the dead letters
 
 
 class Incident(Struct, frozen=True, gc=False):
@@ -70,6 +71,11 @@ class Incident(Struct, frozen=True, gc=False):
     rank: int = 0  # severity people were told of, the highest
     resolves: int = 0  # how often all of it cleared
     last: float = 0.0  # when anything happened to it
+
+    @property
+    def reached(self) -> tuple[Told, ...]:
+        """Who has a message of it."""
+        return tuple([one for one in self.told if not one.lost]) if self.told else ()
 
 
 class Hold(Struct, frozen=True, gc=False):
@@ -150,6 +156,7 @@ class State:
     def __init__(self) -> None:
         self.seq = 0
         self.sealed = False
+        self._ahead = 0
         self.statistics = Statistics()
         self.episodes: Table[str, Episode] = Table()  # by fingerprint
         self.incidents: Table[str, Incident] = Table()
@@ -217,7 +224,7 @@ class State:
             self.episodes.put(
                 fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
             )
-        if event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
+        if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
             self.holds.put(fingerprint, Hold(event.until, event.alert, event.group_key, event.at))
         elif self.holds.get(fingerprint) is not None:
             self.holds.drop(fingerprint)
@@ -245,10 +252,14 @@ class State:
     def _deliver(self, event: Delivered) -> None:
         """A message that will never arrive told nobody: the receiver is told again at the next occasion."""
         incident = self.incidents.get(event.incident)
-        if incident is None or event.outcome != "dead" or event.kind == "update":
+        lost = event.outcome == "dead"
+        if incident is None or event.kind == "update":
             return
-        told = tuple(one for one in incident.told if one.receiver != event.receiver)
-        first = incident.first_told if told else None
+        if not any(one.receiver == event.receiver and one.lost != lost for one in incident.told):
+            return
+        told = tuple(replace(one, lost=lost) if one.receiver == event.receiver else one for one in incident.told)
+        reached = [one.at for one in told if not one.lost]
+        first = (incident.first_told or min(reached)) if reached else None
         self.incidents.put(event.incident, replace(incident, told=told, first_told=first))
 
     def _vote(self, event: Voted) -> None:
@@ -281,21 +292,12 @@ class State:
     def _sweep(self, event: Swept) -> None:
         before = event.before
         self.statistics.sweep(before)
-        for fingerprint, episode in list(self.episodes.items()):
-            if episode.last_seen < before:
-                self.episodes.drop(fingerprint)
-        for name, incident in list(self.incidents.items()):
-            if incident.last < before:
-                self.incidents.drop(name)
-        for key, name in list(self.folding.items()):
-            if self.incidents.get(name) is None:
-                self.folding.drop(key)
-        for name, votes in list(self.votes.items()):
-            if all(vote.at < before for vote in votes):
-                self.votes.drop(name)
-        for key, silence in list(self.silences.items()):
-            if silence.ends_at < before:
-                self.silences.drop(key)
+        _forget(self.episodes, lambda episode: episode.last_seen < before)
+        _forget(self.incidents, lambda incident: incident.last < before)
+        _forget(self.folding, lambda name: name not in self.incidents)
+        _forget(self.votes, lambda votes: all(vote.at < before for vote in votes))
+        _forget(self.ballots, lambda ballots: all(ballot.at < before for ballot in ballots))
+        _forget(self.silences, lambda silence: silence.ends_at < before)
 
     # ----------------------------------------------------------------------------------------------------- transaction
 
@@ -311,11 +313,11 @@ class State:
             table.rollback()
         self.sealed = False
 
-    def seal(self) -> None:
-        """The batch is on its way to the disk; the next one may be planned on top of it."""
+    def seal(self, rows: int) -> None:
+        """The batch is on its way to the disk as `rows` log rows, 0 or 1; the next one may be planned on top of it."""
         for table in self._tables:
             table.seal()
-        self.sealed = True
+        self.sealed, self._ahead = True, rows
 
     def settle(self, seq: int) -> None:
         """The sealed batch is on disk as log row `seq`."""
@@ -331,7 +333,7 @@ class State:
     @property
     def next_seq(self) -> int:
         """The log row that the batch being planned will be, if nobody comes between."""
-        return self.seq + 1 + self.sealed
+        return self.seq + 1 + (self._ahead if self.sealed else 0)
 
     # ------------------------------------------------------------------------------------------------------- snapshots
 
@@ -382,11 +384,28 @@ class State:
         noise = sum(label > 0.5 for label in labels.values())
         return noise, len(labels) - noise
 
+    def noise_since_real(self, key: str, since: float) -> int:
+        """Incidents judged noise after the newest that was judged real: what a rung that was lost has earned anew."""
+        streak: set[str] = set()
+        for ballot in self.ballots.get(key) or ():
+            if ballot.at < since:
+                continue
+            if ballot.label > 0.5:
+                streak.add(ballot.incident)
+            else:
+                streak.clear()
+        return len(streak)
+
     def silenced(self, now: float) -> int:
         """How many silences of ours are active or on their way."""
         return sum(
             silence.ends_at > now and silence.state in {"asked", "active"} for _, silence in self.silences.items()
         )
+
+
+def _forget(table: Table[str, Any], idle: Callable[[Any], bool]) -> None:
+    for key in [key for key, value in table.items() if idle(value)]:
+        table.drop(key)
 
 
 _FOLDS: Final[dict[type, Callable[[State, Any], None]]] = {

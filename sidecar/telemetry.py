@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import sidecar
-from sidecar.domain import SEVERITY_RANK, Plan, Received, severity_of
+from sidecar.domain import SEVERITY_RANK, Decision, Plan, Received, severity_of
 
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
 LONGEST_DOMAIN: Final = 40  # a `domain` label comes from outside
@@ -91,7 +91,7 @@ class Metrics:
 
     def planned(self, plan: Plan) -> None:
         """Count what a committed plan decided."""
-        made = TallyOf((d.verdict.value, d.reasons[-1].rule if d.reasons else "routing") for d in plan.decisions)
+        made = TallyOf((decision.verdict.value, _decisive(decision)) for decision in plan.decisions)
         for labels, count in made.items():
             self.decisions.labels(*labels).inc(count)
 
@@ -101,6 +101,11 @@ class Metrics:
         for (domain, severity), count in seen.items():
             known = severity if severity in SEVERITY_RANK else "other"
             self.received.labels(domain if len(domain) <= LONGEST_DOMAIN else "other", known).inc(count)
+
+
+def _decisive(decision: Decision) -> str:
+    """The rule that made the verdict: the last that is not the routing every told alert goes through."""
+    return next((one.rule for one in reversed(decision.reasons) if one.rule != "routing"), "routing")
 
 
 def configure_logging(level: str = "INFO", *, json: bool = True) -> None:

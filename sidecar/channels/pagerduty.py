@@ -74,7 +74,9 @@ class PagerDuty(Channel[Message, PagerDutyConfig]):
     name = "pagerduty"
     config_key = "pagerduty_configs"
     Config = PagerDutyConfig
-    kinds = frozenset({"notify", "raise", "resolve"})  # a reminder would change nothing: the incident is still open
+    # A trigger with an open incident's key is logged there and pages nobody; when it was resolved meanwhile, it pages
+    # again: what folds into an incident is never hidden from PagerDuty.
+    kinds = frozenset({"notify", "update", "raise", "reminder", "resolve"})
     # About 120 events a minute and integration key, in a sliding window: the burst and a minute's refill stay below.
     # https://developer.pagerduty.com/docs/rest-api-rate-limits
     rate = Rate(1.5, 20.0)

@@ -69,6 +69,8 @@ class Ticker:
     async def tick(self) -> None:
         self._turns += 1
         now = self._clock()
+        if not self._database.sqlite and not self._decider.busy():
+            await self._decider.catch_up()
         due = self._decider.state.next_due()
         if due is not None and due <= now:
             await self._decider.submit(Work())

@@ -103,9 +103,12 @@ class Worker:
                     await self._wake.wait()
 
     async def drain(self, seconds: float) -> None:
-        """Let what is being sent end."""
+        """Let what is being sent end; what takes longer is cut, and sent again when its lease is over."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _due(self) -> list[str]:
         """Targets that something is due for: retries, other replicas' rows, leases that ran out."""

@@ -23,7 +23,7 @@ from sidecar.decider import Work
 from sidecar.domain import Feedback
 from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
 from sidecar.intake import feedback, slack_events, webhook
-from sidecar.store import queries
+from sidecar.store import projections, queries
 
 ASIDE: Final = "it could not be decided"
 _ODD: Final[dict[type[Exception], int]] = {AuthError: 401, PayloadError: 400, TimeoutError: 503}
@@ -195,7 +195,8 @@ async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> Non
 
 
 async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
-    told = await sidecar.projector.reached(sidecar.decider.state.seq, VOTE_WAITS)
+    _, head = await projections.behind(sidecar.database, sidecar.decider.shard)  # another replica may have decided on it
+    told = await sidecar.projector.reached(head, VOTE_WAITS)
     try:
         votes = await feedback.votes_of(sidecar.database, given, incident, sidecar.clock())
     except UnknownEpisode:

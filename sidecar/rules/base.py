@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.config import Config
-from sidecar.domain import Decision, Pattern, Reason, SilenceRequest, Verdict
+from sidecar.domain import SEVERITY_RANK, Decision, Pattern, Reason, SilenceRequest, Verdict
 from sidecar.state import State
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)
@@ -23,7 +23,6 @@ class Facts(Struct, frozen=True):
     config: Config
     state: State
     voted: frozenset[Pattern] = frozenset()  # patterns that votes of this batch touched
-    draw: float = 0.0  # one uniform random number per batch, recorded where it decided something
 
 
 class Batch(Struct, frozen=True):
@@ -52,6 +51,14 @@ def changed(batch: Batch, decisions: Iterable[Decision]) -> Batch:
     if all(map(is_, new, batch.decisions)):
         return batch
     return replace(batch, decisions=new)
+
+
+def guarded(labels: dict[str, str], severity: str, config: Config) -> bool:
+    """Whether an alert may never be kept back. A severity that nobody defined counts as CRITICAL."""
+    never = config.guard.severities
+    if severity in never or (severity not in SEVERITY_RANK and "CRITICAL" in never):
+        return True
+    return config.guard.covers(labels)
 
 
 def moment(seconds: float) -> str:

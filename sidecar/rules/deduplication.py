@@ -57,7 +57,9 @@ def repeat(known: Episode, facts: Facts, every: float) -> str | None:
     suppressed alert that goes on firing gets another look.
     """
     incident = facts.state.incidents.get(known.incident)
-    told = max((one.at for one in incident.told), default=None) if incident is not None else None
+    told = max((one.at for one in incident.reached), default=None) if incident is not None else None
+    if not known.verdict:
+        return None  # sent twice in one batch: its decision is being made
     if told is None:
         if known.verdict == Verdict.HOLD:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sidecar.domain import Decision, Verdict
-from sidecar.rules.base import Batch, Facts, refined
+from sidecar.rules.base import Batch, Facts, guarded, refined
 
 KEPT_BACK = frozenset({Verdict.SUPPRESS, Verdict.HOLD, Verdict.DIGEST})
 
@@ -41,10 +41,8 @@ def _guarded(decision: Decision, facts: Facts, opened: set[str]) -> Decision:
 
 def _released(decision: Decision, facts: Facts) -> Decision:
     severity, labels = decision.scored.pattern.severity, decision.scored.alert.labels
-    if severity in facts.config.guard.severities:
-        return refined(decision, Verdict.NOTIFY, "guard", f"{severity} is never kept back", until=None)
-    if facts.config.guard.covers(labels):
-        return refined(decision, Verdict.NOTIFY, "guard", "a matcher of guard.never_suppress covers it", until=None)
+    if guarded(labels, severity, facts.config):
+        return refined(decision, Verdict.NOTIFY, "guard", f"guard.never_suppress covers this {severity}", until=None)
     if facts.config.mode == "shadow":
         mark = f"shadow: would have been {_DONE[decision.verdict]}"
         told = refined(decision, Verdict.NOTIFY, "guard", "shadow mode keeps nothing back", until=None)

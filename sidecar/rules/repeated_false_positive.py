@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from sidecar.domain import Decision, Pattern, SilenceRequest, Verdict
+from sidecar.domain import CRITICAL, Decision, Pattern, SilenceRequest, Verdict, severity_rank
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
 from sidecar.state import key_of
 
@@ -44,7 +44,9 @@ def _requests(facts: Facts) -> Iterable[SilenceRequest]:
 
 def _request(pattern: Pattern, facts: Facts) -> SilenceRequest | None:
     rule, key = facts.config.auto_silence, key_of(pattern)
-    if pattern.severity in facts.config.guard.severities or pattern.severity == "CRITICAL" or not pattern.alertname:
+    if pattern.severity in facts.config.guard.severities or severity_rank(pattern.severity) >= CRITICAL:
+        return None
+    if not pattern.alertname:
         return None
     silence = facts.state.silences.get(key)
     if silence is not None and silence.state in STANDING and silence.ends_at > facts.now:

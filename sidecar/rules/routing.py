@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from sidecar.domain import Decision, Reason, Verdict, severity_rank
-from sidecar.rules.base import TELLS, Batch, Facts, changed, refined
+from sidecar.rules.base import TELLS, Batch, Facts, changed, guarded, refined
 
 
 def routing(batch: Batch, facts: Facts) -> Batch:
@@ -17,9 +17,13 @@ def _route(decision: Decision, facts: Facts) -> Decision:
     severity = decision.scored.pattern.severity
     route = facts.config.route(severity, decision.scored.alert.labels, facts.now)
     if decision.verdict not in TELLS:
-        return replace(decision, receivers=route.receivers)
+        same = decision.receivers == route.receivers
+        return decision if same else replace(decision, receivers=route.receivers)
     if not route.receivers:
-        return refined(decision, Verdict.DIGEST, "routing", route.sentence)
+        if not guarded(decision.scored.alert.labels, severity, facts.config):
+            return refined(decision, Verdict.DIGEST, "routing", route.sentence)
+        default = facts.config.default
+        route = route._replace(receivers=(default,), sentence=f"{route.sentence}, but {severity} is never kept back")
     routed = replace(
         decision, receivers=route.receivers, reasons=(*decision.reasons, Reason("routing", route.sentence))
     )
@@ -34,8 +38,7 @@ def _raised(decision: Decision, facts: Facts) -> Decision:
     severity = decision.scored.pattern.severity
     if severity_rank(severity) > incident.rank:
         return refined(decision, Verdict.FOLD, "routing", f"severity raised to {severity}", interrupts=True)
-    guard = facts.config.guard
-    if incident.firing == 0 and (severity in guard.severities or guard.covers(decision.scored.alert.labels)):
+    if incident.firing == 0 and guarded(decision.scored.alert.labels, severity, facts.config):
         return refined(
             decision, Verdict.FOLD, "routing", f"{severity} fires again after it had cleared", interrupts=True
         )

@@ -65,7 +65,9 @@ def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
         return "suppress", "mode auto lets the score decide"
     name = decision.scored.pattern.alertname
     noise, real = facts.state.judged(name, facts.now - WINDOW)
-    bound, budget = upper_bound(real, noise + real, CONFIDENCE), facts.config.training.miss_budget
+    streak = facts.state.noise_since_real(name, facts.now - WINDOW)  # one confirmed miss, and the rung is earned anew
+    bound = max(upper_bound(real, noise + real, CONFIDENCE), upper_bound(0, streak, CONFIDENCE))
+    budget = facts.config.training.miss_budget
     said = f"{noise} of {noise + real} judged incidents of {name} were noise, at most {bound:.0%} of them are real"
     if bound <= budget:
         return "suppress", said

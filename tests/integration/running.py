@@ -60,7 +60,7 @@ class Running:
             return [dict(row) for row in (await connection.execute(text(query), values)).mappings()]
 
     async def count(self, query: str, **values: Any) -> int:
-        """The one number of a SELECT count(*)."""
+        """The one number that a query finds."""
         return int(next(iter((await self.rows(query, **values))[0].values())))
 
     async def metric(self, sample: str) -> float:

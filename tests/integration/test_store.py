@@ -544,3 +544,21 @@ async def test_an_event_of_a_provider_is_seen_once(database):
         await queries.mark_seen(connection, "Ev1", T0)
         await queries.mark_seen(connection, "Ev1", T0 + 1)
         assert await queries.was_seen(connection, "Ev1")
+
+
+async def test_a_cancelled_transaction_gives_the_lock_back(database):
+    """A sidecar that stops cancels whoever is writing: the snapshot that follows must not wait for it."""
+
+    async def write() -> None:
+        async with database.write() as connection:
+            for _ in range(5):
+                await connection.execute(select(tables.shards.c.head))
+            await connection.execute(tables.shards.update().values(projected=0))
+
+    for number in range(40):
+        task = asyncio.create_task(write())
+        await asyncio.sleep(number / 10_000)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(5), database.write() as connection:
+            await connection.execute(tables.shards.update().values(projected=0))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.domain import Verdict
+from sidecar.domain import Delivered, Verdict
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES
 from sidecar.rules.base import Batch
@@ -141,9 +141,114 @@ def test_a_raised_severity_reaches_receivers_that_were_not_told_and_interrupts_t
 def test_a_dead_letter_tells_nobody_so_the_next_repeat_does():
     world = World()
     first = world.fire()
+    (lost,) = world.last.deliveries
     world.dead(first.incident)
     world.now += 60
     assert world.fire(since=NOON).verdict is Verdict.NOTIFY
+    (again,) = world.last.deliveries
+    assert (again.kind, again.dedup_key == lost.dedup_key) == ("notify", False)
+
+
+def test_a_dead_letter_that_is_replayed_is_resolved_with_the_rest():
+    world = World()
+    first = world.fire()
+    world.dead(first.incident)
+    world.batch(Inputs(outcomes=(Delivered(world.now, first.incident, "default", "notify", "sent"),)))
+    world.now += 60
+    assert [d.kind for d in world.clear(NOON).deliveries] == ["resolve"]
+
+
+@pytest.mark.parametrize("mode", ["shadow", "ladder", "auto"])
+def test_what_fires_again_with_the_start_it_had_is_told_again(mode):
+    world = World(mode=mode, **NO_FOLDING)
+    world.fire(severity="critical")
+    world.now += 300
+    world.clear(NOON, severity="critical")
+    world.now += 3600
+    assert world.fire(since=NOON, severity="critical").verdict is Verdict.NOTIFY
+    assert world.kinds() == ["notify"]
+    world.now += 60
+    assert [d.kind for d in world.clear(NOON, severity="critical").deliveries] == ["resolve"]
+
+
+CHANNELS = {
+    "receivers": [
+        {
+            "name": "default",
+            "pagerduty_configs": [{"routing_key": "r" * 32}],
+            "msteams_configs": [{"webhook_url": "https://example.logic.azure.com/x"}],
+            "log_configs": [{}],
+        }
+    ]
+}
+
+
+def told(world: World) -> list[tuple[str, str]]:
+    return sorted((d.receiver.split("/")[1], d.kind) for d in world.last.deliveries)
+
+
+def test_a_second_critical_of_an_instance_reaches_channels_that_cannot_edit():
+    world = World(**CHANNELS)
+    world.fire(severity="critical")
+    world.now += 1800
+    assert world.fire(severity="critical", alertname="RaidFailed").verdict is Verdict.FOLD
+    assert told(world) == [("log", "update"), ("msteams", "raise"), ("pagerduty", "update")]
+
+
+def test_what_fires_again_after_all_had_cleared_is_told_everywhere():
+    world = World(**CHANNELS)
+    world.fire()
+    world.now += 60
+    world.clear(NOON)
+    world.now += 300
+    assert world.fire().verdict is Verdict.FOLD
+    assert told(world) == [("log", "update"), ("msteams", "raise"), ("pagerduty", "update")]
+
+
+@pytest.mark.parametrize("severity", ["fatal", "P1", "emergency"])
+def test_a_severity_that_nobody_defined_is_kept_back_as_little_as_critical(severity):
+    assert World(1.0, mode="auto").fire(severity=severity).verdict is Verdict.NOTIFY
+    world = World(**NO_FOLDING)
+    five_false(world, severity=severity)
+    assert len(world.state.silences) == 0
+
+
+def test_an_empty_route_does_not_hide_critical():
+    world = World(time_based_routing={"always": {"schedule": "0 0-23 * * *", "routes": {"CRITICAL": []}}})
+    decision = world.fire(severity="critical")
+    assert (decision.verdict, decision.receivers) == (Verdict.NOTIFY, ("default",))
+
+
+def test_the_same_alert_twice_in_one_batch_is_decided_once():
+    world = World(0.95, mode="auto")
+    assert len(world.batch(Inputs((world.alert(), world.alert()))).decisions) == 1
+
+
+def test_a_start_in_the_future_is_one_episode_all_the_same():
+    world = World()
+    world.fire(since=NOON + 120)
+    world.now += 60
+    assert world.batch(Inputs((world.alert(since=NOON + 120),))).decisions == ()
+
+
+def test_a_hold_on_what_has_ended_leaves_nothing_to_wait_for():
+    world = held_world()
+    since = world.now
+    world.batch(Inputs((world.alert(since=since), world.alert(since=since, ends_at=world.now))))
+    assert world.state.next_due() is None
+
+
+def test_one_confirmed_miss_takes_the_rung_away_until_it_is_earned_again():
+    world = World(0.95, mode="ladder", **NO_FOLDING)
+    for n in range(60):
+        world.vote(world.fire(instance=f"i{n}"), who=f"p{n % 3}")
+        world.now += 4000
+        world.clear(world.now - 4000, instance=f"i{n}")
+    world.state.silences.clear()
+    assert world.fire(instance="next").verdict is Verdict.SUPPRESS
+    world.vote(world.last.decisions[0], "useful")
+    world.now += 60
+    assert world.fire(instance="after").verdict is Verdict.NOTIFY
 
 
 def test_mode_auto_suppresses_by_score_and_shadow_only_says_so():
