@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--replay", nargs="*", metavar="KEY", help="send these dead letters again; without KEY all of them"
     )
     box.add_argument("--limit", type=int, default=50)
-    add("quarantine", _quarantine, "Alerts and payloads that could not be read or decided")
+    add("quarantine", _quarantine, "Alerts that could not be read or decided")
     demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
     demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")
     demo.add_argument("--act", choices=["1", "2", "both"], default="both")

@@ -22,7 +22,7 @@ from sidecar.decider import Decider, restore
 from sidecar.delivery.ticker import Clock, Ticker
 from sidecar.delivery.worker import Worker
 from sidecar.domain import Plan
-from sidecar.errors import ConfigError
+from sidecar.errors import ConfigError, StoreError
 from sidecar.intake.handlers import routes
 from sidecar.nightly import run_nightly
 from sidecar.projector import Projector
@@ -126,14 +126,16 @@ async def _watched(loop: Coroutine[Any, Any, None]) -> None:
 
 
 async def _stop(tasks: list[asyncio.Task[None]], worker: Worker, decider: Decider, ticker: Ticker) -> None:
-    deciding, *others = tasks
+    deciding, projecting, *others = tasks
     for task in others:
         task.cancel()
-    await worker.drain(DRAIN_SECONDS)  # its outcomes still need the decider
+    await worker.drain(DRAIN_SECONDS)  # its messages need the projector, its outcomes the decider
+    projecting.cancel()
     deciding.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await decider.drain()
-    await ticker.snapshot()
+    with suppress(StoreError):  # without a snapshot the next start reads more of the log
+        await decider.drain()
+        await ticker.snapshot()
 
 
 async def _stop_accepting(app: web.Application) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from models.artifact import ArtifactError, read, try_out, unpack
@@ -50,12 +51,17 @@ class Champion:
             version = await training.champion_version(connection)
             if version is None or version == self._scorers.version or version in self._refused:
                 return False
-            found = await training.champion(connection)
+            try:
+                found = await training.champion(connection)
+            except msgspec.MsgspecError as error:
+                self._refused.add(version)
+                logger.error("model_refused", version=version, why=f"its stored files cannot be read: {error}")
+                return False
         if found is None:
             return False
         try:
             scorer = await asyncio.to_thread(self._load, found[1])
-        except ArtifactError as error:
+        except (ArtifactError, OSError) as error:
             self._refused.add(version)
             logger.error("model_refused", version=version, why=str(error))
             return False

@@ -11,6 +11,7 @@ The state is folded as the plan is made, in its uncommitted layer: the caller co
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -395,4 +396,7 @@ def _silences(requests: Iterable[SilenceRequest], draft: Draft) -> Iterable[Deli
         draft.record(event)
         key = key_of(request.pattern)
         body = msgspec.json.encode(request).decode()
-        yield Delivery(f"silence/{key}/{int(request.ends_at)}", "silence", key, "silence", draft.now, body=body)
+        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # a pattern can be longer than an index takes
+        yield Delivery(
+            f"silence/{name}/{int(request.ends_at)}", "silence", f"silence-{name}", "silence", draft.now, body=body
+        )

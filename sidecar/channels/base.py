@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import ssl
 import sys
 import time
@@ -251,7 +252,7 @@ async def _request(session: aiohttp.ClientSession, step: Request) -> Response:
         async with session.request(
             step.method,
             step.url,
-            data=step.body or None,
+            data=io.BytesIO(step.body) if step.body else None,  # bytes over 1 MiB make aiohttp warn
             headers=step.headers,
             timeout=timeout,
             allow_redirects=False,

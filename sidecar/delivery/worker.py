@@ -25,7 +25,6 @@ from sidecar.domain import (
     Delivered,
     Message,
     Outcome,
-    Pattern,
     Rejected,
     Retry,
     Sent,
@@ -284,7 +283,8 @@ def _event(row: outbox.Claimed, target: Target | None, settled: outbox.Settled) 
     """What the rules need to know of it: nothing of an update, which tells nobody anew."""
     if row.kind == "silence":
         state = "active" if settled.state == "sent" else "failed"
-        return SilenceSettled(settled.at, Pattern(*row.incident.split("\x1f")), state, settled.ref)
+        pattern = msgspec.json.decode(row.body, type=SilenceRequest).pattern
+        return SilenceSettled(settled.at, pattern, state, settled.ref)
     if row.kind == "update" and settled.state == "sent":
         return None
     receiver = target.receiver if target is not None else row.receiver.split("/")[0]

@@ -195,7 +195,9 @@ async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> Non
 
 
 async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
-    _, head = await projections.behind(sidecar.database, sidecar.decider.shard)  # another replica may have decided on it
+    _, head = await projections.behind(
+        sidecar.database, sidecar.decider.shard
+    )  # another replica may have decided on it
     told = await sidecar.projector.reached(head, VOTE_WAITS)
     try:
         votes = await feedback.votes_of(sidecar.database, given, incident, sidecar.clock())

@@ -15,6 +15,7 @@ from sidecar.rules.base import Batch, Facts, changed, moment, refined
 from sidecar.state import key_of
 
 RULE = "repeated_false_positive"
+LONGEST_PATTERN = 2000  # characters: no silence is worth more, and databases and Alertmanager have limits
 STANDING = frozenset({"asked", "active"})
 
 
@@ -46,7 +47,7 @@ def _request(pattern: Pattern, facts: Facts) -> SilenceRequest | None:
     rule, key = facts.config.auto_silence, key_of(pattern)
     if pattern.severity in facts.config.guard.severities or severity_rank(pattern.severity) >= CRITICAL:
         return None
-    if not pattern.alertname:
+    if not pattern.alertname or len(key) > LONGEST_PATTERN:
         return None
     silence = facts.state.silences.get(key)
     if silence is not None and silence.state in STANDING and silence.ends_at > facts.now:

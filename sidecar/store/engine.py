@@ -18,6 +18,7 @@ Connection = AsyncConnection  # callers pass it on without knowing SQLAlchemy
 
 CONNECT_SECONDS: Final = 5
 STATEMENT_SECONDS: Final = 30  # a statement that hangs longer is given up, and the webhook answered 503
+LIMITS: Final = "54"  # SQLSTATE class "program limit exceeded": an index row too long, a value too large
 BUSY_SECONDS: Final = 10.0  # SQLite: how long a writer waits for another process (the command line)
 
 
@@ -46,6 +47,11 @@ def _open_sqlite(url: str) -> AsyncEngine:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=4000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+
+    @event.listens_for(engine.sync_engine.pool, "invalidate")
+    def let_go(connection: Any, _record: Any, _error: Any) -> None:
+        if connection is not None:  # of a cancelled task: closed with a cursor open, it would keep the write lock
+            connection.rollback()
 
     return engine
 
@@ -107,7 +113,8 @@ class Database:
 
 
 def _wrapped(error: Exception) -> StoreError:
-    if isinstance(error, DataError | IntegrityError):
+    past_limit = isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", "")).startswith(LIMITS)
+    if past_limit or isinstance(error, DataError | IntegrityError):
         return Refused(_said(error))
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return Disconnected(_said(error))

@@ -35,7 +35,7 @@ STEP = st.tuples(
     st.lists(st.sampled_from([None, 0.1, 0.6, 0.9, 1.0]), min_size=1, max_size=3),
     st.sampled_from(["", "", "false_positive", "useful"]),
 )
-STORIES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+STORIES = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Scores:
@@ -163,7 +163,7 @@ def test_it_is_pure(rule, steps, number):
         assert call.left_alone
 
 
-@settings(STORIES, max_examples=80)
+@settings(STORIES, max_examples=50)
 @given(st.lists(STEP, min_size=1, max_size=8), st.integers(0, len(CONFIGS) - 1))
 def test_nothing_critical_is_ever_suppressed_or_held(steps, number):
     """Whatever the score, the votes, the mode, and the maintenance windows; an unknown severity counts as its own."""

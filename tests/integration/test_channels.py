@@ -116,7 +116,7 @@ async def test_pagerduty_opens_once_and_resolves(session: aiohttp.ClientSession)
         for kind in ("notify", "raise", "resolve"):
             assert await tell(session, "pagerduty", config, kind) == Sent("inc-0a1b2c")
         assert [each.state for each in pager.incidents] == ["resolved"]
-        assert await tell(session, "pagerduty", config, "reminder") == Sent("")
+        assert await tell(session, "pagerduty", config, "reminder") == Sent("inc-0a1b2c")
         await tell(session, "pagerduty", config)
         assert [each.state for each in pager.incidents] == ["resolved", "triggered"]
 
