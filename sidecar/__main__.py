@@ -7,7 +7,6 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sidecar
@@ -167,11 +166,10 @@ def _route_test(options: argparse.Namespace) -> int:
 
 
 def _with_database(options: argparse.Namespace, work: Callable[[Database], Awaitable[Any]]) -> Any:
-    from sidecar.store.engine import Database, open_engine
+    from sidecar.store.engine import Database, check_exists, open_engine
 
     url = _load(options).store.url
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        raise SidecarError(f"there is no database yet at {url}: start `sidecar serve` first, or name another --config")
+    check_exists(url)
 
     async def run() -> Any:
         database = Database(open_engine(url))
@@ -200,6 +198,10 @@ def _outbox(options: argparse.Namespace) -> int:
         if options.replay is not None:
             async with database.write() as connection:
                 count = await outbox.replay(connection, options.replay, time.time())
+            if count < len(options.replay):
+                raise SidecarError(
+                    f"{len(options.replay) - count} of these keys are no dead letters: see `sidecar outbox --dead`"
+                )
             print(f"{count} dead letter(s) will be sent again")
             return
         states = ("dead",) if options.dead else (*outbox.OPEN, "dead")
@@ -209,7 +211,7 @@ def _outbox(options: argparse.Namespace) -> int:
             why = f"  {row['why']}" if row["why"] else ""
             print(f"{at(row['received_at'])}  {row['state']:8} {row['attempts']} attempt(s)  {row['dedup_key']}{why}")
         if not rows:
-            print("nothing waits, and there are no dead letters")
+            print("there are no dead letters" if options.dead else "nothing waits, and there are no dead letters")
 
     _with_database(options, work)
     return 0

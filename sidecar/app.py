@@ -22,7 +22,7 @@ from sidecar.decider import Decider, restore
 from sidecar.delivery.ticker import Clock, Ticker
 from sidecar.delivery.worker import Worker
 from sidecar.domain import Plan
-from sidecar.errors import ConfigError, StoreError
+from sidecar.errors import ConfigError, SidecarError, StoreError
 from sidecar.intake.handlers import routes
 from sidecar.nightly import run_nightly
 from sidecar.projector import Projector
@@ -174,13 +174,16 @@ def serve(config: Config, path: str) -> None:
     gc.collect()
     gc.freeze()  # what lives for ever need not be looked through again
     gc.set_threshold(*GC_THRESHOLDS)
-    web.run_app(
-        app,
-        host=config.server.host,
-        port=config.server.port,
-        access_log=None,
-        keepalive_timeout=config.server.keepalive,
-        shutdown_timeout=DRAIN_SECONDS,
-        print=lambda *_: None,
-        loop=uvloop.new_event_loop(),
-    )
+    try:
+        web.run_app(
+            app,
+            host=config.server.host,
+            port=config.server.port,
+            access_log=None,
+            keepalive_timeout=config.server.keepalive,
+            shutdown_timeout=DRAIN_SECONDS,
+            print=lambda *_: None,
+            loop=uvloop.new_event_loop(),
+        )
+    except OSError as error:
+        raise SidecarError(f"server.listen {config.server.listen}: {error.strerror or error}") from error

@@ -28,6 +28,7 @@ from sidecar.store.engine import Connection, Database
 
 MOST_ALERTS: Final = 500  # in one transaction: while it commits, the next one is planned
 MOST_WAITING: Final = 200_000  # alerts in the queue; past it webhooks are answered 503, and Alertmanager retries
+TURNS: Final = 8  # of the event loop that a statement takes on its way out
 RACES: Final = 8  # lost in a row before giving up: Alertmanager retries
 BUSY_SECONDS: Final = 0.1
 CONTENDED_SECONDS: Final = 5.0  # after a conflict the lock comes first for this long
@@ -122,7 +123,10 @@ class Decider:
             await self._answer(batch)
             return None
         self.state.seal(1 if plan.events else 0)
-        return _Flight(batch, plan, asyncio.create_task(self._send(plan, works)))
+        flight = _Flight(batch, plan, asyncio.create_task(self._send(plan, works)))
+        for _ in range(TURNS):  # planning the next batch holds the loop: let this one reach the database first
+            await asyncio.sleep(0)
+        return flight
 
     async def _send(self, plan: Plan, works: Sequence[Work]) -> int:
         settled = any(work.settled for work in works)

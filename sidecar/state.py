@@ -75,7 +75,10 @@ class Incident(Struct, frozen=True, gc=False):
     @property
     def reached(self) -> tuple[Told, ...]:
         """Who has a message of it."""
-        return tuple([one for one in self.told if not one.lost]) if self.told else ()
+        for one in self.told:
+            if one.lost:
+                return tuple([told for told in self.told if not told.lost])
+        return self.told
 
 
 class Hold(Struct, frozen=True, gc=False):

@@ -97,7 +97,10 @@ class Metrics:
 
     def alerts(self, received: Iterable[Received], domain_of: Callable[[dict[str, str]], str]) -> None:
         """Count the alerts of a webhook that was committed."""
-        seen = TallyOf((domain_of(one.alert.labels), severity_of(one.alert.labels)) for one in received)
+        seen: dict[tuple[str, str], int] = {}
+        for one in received:
+            kind = (domain_of(one.alert.labels), severity_of(one.alert.labels))
+            seen[kind] = seen.get(kind, 0) + 1
         for (domain, severity), count in seen.items():
             known = severity if severity in SEVERITY_RANK else "other"
             self.received.labels(domain if len(domain) <= LONGEST_DOMAIN else "other", known).inc(count)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from sidecar.config import Config, load
 from sidecar.errors import ConfigError, StoreError
 from sidecar.store import training as stored
-from sidecar.store.engine import Database, open_engine
+from sidecar.store.engine import Database, check_exists, open_engine
 from training import promote
 
 EXAMPLES = """examples:
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 async def _with_database(options: argparse.Namespace, config: Config) -> int:
+    check_exists(config.store.url)
     database = Database(open_engine(config.store.url))
     command: Command = options.command
     try:

@@ -62,8 +62,10 @@ def _alert(line: Line) -> str:
 
 
 def _score(message: Message) -> list[str]:
-    said = [prose.score_line(message), *prose.reasons(message)]
-    return ["score: " + " · ".join(part for part in said if part)] if any(said) else []
+    said = [part for part in (prose.score_line(message), *prose.reasons(message)) if part]
+    while len(said) > 1 and len("score: " + " · ".join(said)) > WIDTH:
+        said.pop()  # a reason less reads better than one that is cut
+    return ["score: " + " · ".join(said)] if said else []
 
 
 def _why(message: Message) -> list[str]:

@@ -42,7 +42,12 @@ def summary(config: Config) -> list[str]:
         f"  windows:      {', '.join(timing.windows) or 'none: everything goes to the default receiver'}",
         f"  maintenance:  {', '.join(resting) or 'none'}",
         f"  rules:        {len(config.inhibit_rules)} inhibition rules (written by render-alertmanager)",
-        f"  suppression:  from a score of {config.confidence_threshold:g}"
-        if config.auto_suppress
-        else "  suppression:  off",
+        f"  suppression:  {_suppression(config)}",
     ]
+
+
+def _suppression(config: Config) -> str:
+    if config.mode == "shadow" or not config.auto_suppress:
+        return "none"
+    bar = f"from a score of {config.confidence_threshold:g}"
+    return bar if config.mode == "auto" else f"{bar}, of alertnames that votes have proven noise"

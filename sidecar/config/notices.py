@@ -47,7 +47,7 @@ def _running(config: Config) -> Iterator[Notice]:
     if config.mode == "shadow":
         yield "mode", "shadow: no rule or score keeps anything back; messages are marked with what would have been done"
     if not config.alertmanagers:
-        yield "alertmanagers", "there are none: no silence can be created, and silenced alerts are not watched"
+        yield "alertmanagers", "there are none: no silence can be created"
     if "CRITICAL" not in config.guard.severities:
         yield "guard.never_suppress.severities", "CRITICAL is not among them: a rule may keep critical alerts back"
     if config.server.host not in _LOOPBACK:

@@ -188,7 +188,10 @@ def _say(text: str) -> None:
 
 async def _play(place: Path, *, leave: bool) -> int:
     binary = find_alertmanager()
-    print("\nAct two. The sidecar serves on loopback, with SQLite and a receiver that prints what people would read.")
+    print(
+        "\nAct two. The sidecar serves on loopback, with SQLite and a receiver that prints what people would read.\n"
+        "It runs in mode auto, where scores and votes decide at once; your own starts in shadow mode."
+    )
     if binary is None:
         print(
             f"No Alertmanager is on the PATH, so the act posts its webhooks itself. To see it with a real one:\n  {INSTALL}"
@@ -225,10 +228,10 @@ async def _story(stage: Stage) -> None:
         await until(f"message {n} of the noisy alert", lambda n=n: _told(stage, "DiskLatencyHigh", "notify", n))  # type: ignore[misc]
         newest = (await stage.episodes("DiskLatencyHigh"))[0]
         await stage.vote(newest.episode, "ada" if n % 2 else "grace")
-        print(f"    (reaction: -1 on {newest.episode})", flush=True)
+        print(f"    👎 on {newest.episode}", flush=True)
         await stage.fire({**NOISY, "instance": f"store-{n}"}, "cleared", resolved=True)
 
-    _say("The same alert on a sixth machine. The decision has changed:")
+    _say("The same alert on a sixth machine. The decision has changed (and the fifth clears in silence):")
     await _changed(stage)
     _say("The critical alert clears.")
     await stage.fire(critical, "checkout answers nothing but errors", resolved=True)
@@ -283,7 +286,7 @@ async def _account(stage: Stage) -> int:
         depths = await outbox.depths(connection)
         poison = len(await queries.quarantined(connection))
     left = sum(depths.values()) + poison
-    _say(f"Nothing lost: no dead letters, nothing waiting, nothing set aside.\n    {stage.url}/metrics has the counts."
+    _say("Nothing lost: no dead letters, nothing waiting, nothing set aside."
          if not left else f"Left undone: {depths}, {poison} set aside")  # fmt: skip
     return left
 

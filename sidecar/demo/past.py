@@ -34,13 +34,17 @@ def play() -> int:
     print(
         f"\nAct one. {len(history):,} real alerts of {len({a.labels['instance'] for a in history})} servers, the last "
         f"{WEEKS} weeks of a labelled history, through the same pipeline, store, votes and nightly training.\n"
-        "People answer an hour after an alert has ended, and only on what they were told.\n"
+        "People answer an hour after an alert has ended, and only on what they were told. What has no label in the source "
+        "is history to learn from, and counts for nothing below.\n"
     )
     config = Config.model_validate({})
-    with tempfile.TemporaryDirectory(prefix="sidecar-demo-") as place, tqdm(total=len(history), unit=" alerts") as bar:
+    with (
+        tempfile.TemporaryDirectory(prefix="sidecar-demo-") as place,
+        tqdm(total=len(history), unit=" alerts", disable=None) as bar,
+    ):
         results, promoted = asyncio.run(_replay(history, config, Path(place), bar.update))
     theirs, ours = score(history, stock(history, config)), score(history, results)
-    print(f"\n{table(theirs, ours)}\n")
+    print(f"{table(theirs, ours)}\n")
     print(_learned(promoted))
     return max(0, ours.lost - theirs.lost)
 

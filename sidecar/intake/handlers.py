@@ -34,6 +34,8 @@ logger = structlog.get_logger()
 def routes() -> list[web.RouteDef]:
     """Every route; the webhook's many spellings are one handler, so that none of them redirects."""
     return [
+        web.post("/webhook", receive),  # these two are found without trying patterns
+        web.post("/api/v1/webhook", receive),
         web.post("/{_:/*}{alias:(api/v1/)?}webhook{__:/*}", receive),
         web.post("/api/v2/feedback", give_feedback),
         web.post("/slack/events", hear_slack),

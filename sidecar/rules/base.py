@@ -66,4 +66,4 @@ def moment(seconds: float) -> str:
     for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.3g} {name}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.0f} s" if seconds >= 1 else "a moment"

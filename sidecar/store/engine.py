@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import event, make_url, text
@@ -35,6 +36,13 @@ def open_engine(url: str) -> AsyncEngine:
         pool_timeout=CONNECT_SECONDS,
         connect_args={"connect_timeout": CONNECT_SECONDS, "options": options, "prepare_threshold": 2},
     )
+
+
+def check_exists(url: str) -> None:
+    """Raises StoreError when the SQLite file that a command wants to read was never made."""
+    path = make_url(url).database or ""
+    if make_url(url).get_backend_name() == "sqlite" and path and not Path(path).exists():
+        raise StoreError(f"there is no database yet at {path}: start `sidecar serve` first, or name another --config")
 
 
 def _open_sqlite(url: str) -> AsyncEngine:
