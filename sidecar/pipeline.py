@@ -195,7 +195,7 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
         keys = keys_of(alert.fingerprint, alert.labels)
         episode = _start(received, keys, draft)
         reason = Reason("intake", "it had cleared before it was first heard of")
-        scored = _scored_as(draft.config, received, keys, episode)
+        scored = Scored(episode, alert, pattern_of(keys), received.group_key, (), None, None, "")
         draft.ready.append(Decision(scored, Verdict.DIGEST, f"i-{episode}", (reason,)))
         known = draft.state.episodes[alert.fingerprint]
     hold = draft.state.holds.get(alert.fingerprint)
@@ -313,6 +313,13 @@ def _settle(decisions: Sequence[Decision], draft: Draft) -> Iterable[Delivery]:
         yield from _deliveries(name, telling, draft)
 
 
+def _recorded(decision: Decision) -> tuple[str, ...]:
+    """What joins an incident brings no keys of its own but the exact one: else incidents would chain without end."""
+    if decision.verdict is Verdict.NOTIFY:
+        return decision.scored.keys
+    return decision.scored.keys[-1:] if decision.verdict is Verdict.FOLD else ()
+
+
 class _Telling(Struct):
     """Whom one incident is told to in this batch, and how many alerts of the batch are in it."""
 
@@ -340,7 +347,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     draft.record(
         Decided(
             draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
-            keys=scored.keys if tells else (), tell=tell, again=again, receivers=decision.receivers,
+            keys=_recorded(decision), tell=tell, again=again, receivers=decision.receivers,
             until=decision.until, score=scored.score, anomaly=scored.anomaly, model=scored.model,
             observation=scored.observation, propensity=decision.propensity, marks=decision.marks,
             alert=scored.alert if held else None, group_key=scored.group_key if held else "",

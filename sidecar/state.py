@@ -243,9 +243,7 @@ class State:
         opened, fires = incident.opened_at, incident.firing + firing
         self.incidents.put(event.incident, Incident(opened, fires, first, told, rank, incident.resolves, event.at))
         for key in event.keys:
-            # What joins an incident brings no keys of its own but the exact one: else incidents would chain without end.
-            if event.verdict is Verdict.NOTIFY or key.startswith(EXACT):
-                self.folding.put(key, event.incident)
+            self.folding.put(key, event.incident)
 
     def _leave(self, name: str, at: float) -> None:
         incident = self.incidents.get(name)

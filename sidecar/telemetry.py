@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections import Counter as TallyOf
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -91,7 +90,10 @@ class Metrics:
 
     def planned(self, plan: Plan) -> None:
         """Count what a committed plan decided."""
-        made = TallyOf((decision.verdict.value, _decisive(decision)) for decision in plan.decisions)
+        made: dict[tuple[str, str], int] = {}
+        for decision in plan.decisions:
+            kind = (decision.verdict.value, _decisive(decision))
+            made[kind] = made.get(kind, 0) + 1
         for labels, count in made.items():
             self.decisions.labels(*labels).inc(count)
 
@@ -108,7 +110,10 @@ class Metrics:
 
 def _decisive(decision: Decision) -> str:
     """The rule that made the verdict: the last that is not the routing every told alert goes through."""
-    return next((one.rule for one in reversed(decision.reasons) if one.rule != "routing"), "routing")
+    for one in reversed(decision.reasons):
+        if one.rule != "routing":
+            return one.rule
+    return "routing"
 
 
 def configure_logging(level: str = "INFO", *, json: bool = True) -> None:
