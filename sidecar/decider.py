@@ -31,6 +31,7 @@ MOST_WAITING: Final = 200_000  # alerts in the queue; past it webhooks are answe
 TURNS: Final = 8  # of the event loop that a statement takes on its way out
 RACES: Final = 8  # lost in a row before giving up: Alertmanager retries
 BUSY_SECONDS: Final = 0.1
+IDLE_SHARE: Final = 0.2
 CONTENDED_SECONDS: Final = 5.0  # after a conflict the lock comes first for this long
 logger = structlog.get_logger()
 
@@ -71,7 +72,9 @@ class Decider:
         self._on_plan = on_plan
         self._queue: deque[tuple[Work, asyncio.Future[int]]] = deque()
         self._wake = asyncio.Event()
+        self._flight: _Flight | None = None
         self._contended_until = 0.0
+        self._idle, self._asked = 0.0, 0.0  # seconds without work since `saturated` was asked, and when that was
         self._took = float("-inf")  # when webhooks were last taken, monotonic seconds
 
     async def submit(self, work: Work) -> int:
@@ -86,24 +89,26 @@ class Decider:
 
     async def run(self) -> None:
         """Until cancelled. While a batch is on its way to the disk the next one is planned on top of it."""
-        flight: _Flight | None = None
         try:
             while True:
-                if not self._queue and flight is not None:
-                    await self._land(flight)
-                    flight = None
-                await self._wake.wait()
+                if not self._queue and self._flight is not None:
+                    await self._land(self._flight)
+                    self._flight = None
+                if not self._queue:
+                    began = time.monotonic()
+                    await self._wake.wait()
+                    self._idle += time.monotonic() - began
                 batch = self._take()
                 if batch:
-                    flight = await self._launch(batch, flight)
+                    await self._launch(batch)
                 else:
                     self._wake.clear()
         except asyncio.CancelledError:
-            if flight is not None and self.state.sealed:
-                await self._land(flight)  # what is on its way is answered; what still waits is left to `drain`
+            if self._flight is not None and self.state.sealed:
+                await self._land(self._flight)  # what is on its way is answered; what still waits is left to `drain`
             raise
 
-    async def _launch(self, batch: _Batch, before: _Flight | None) -> _Flight | None:
+    async def _launch(self, batch: _Batch) -> None:
         """Plan a batch, and send it off once the one before it has landed."""
         works, plan = [work for work, _ in batch], None
         if time.monotonic() >= self._contended_until:
@@ -112,21 +117,20 @@ class Decider:
             except Exception:  # noqa: BLE001 - the edge of the loop: `_answer` plans again, and finds the poison
                 self.state.undo()
         try:
-            landed = before is None or await self._land(before)
+            landed = self._flight is None or await self._land(self._flight)
         except asyncio.CancelledError:
             self.state.undo()
             self._queue.extendleft(reversed(batch))
             self.waiting += sum(len(work.received) for work in works)
             raise
-        plan = plan if landed else None
-        if plan is None:
+        self._flight = None
+        if plan is None or not landed:
             await self._answer(batch)
-            return None
+            return
         self.state.seal(1 if plan.events else 0)
-        flight = _Flight(batch, plan, asyncio.create_task(self._send(plan, works)))
+        self._flight = _Flight(batch, plan, asyncio.create_task(self._send(plan, works)))
         for _ in range(TURNS):  # planning the next batch holds the loop: let this one reach the database first
             await asyncio.sleep(0)
-        return flight
 
     async def _send(self, plan: Plan, works: Sequence[Work]) -> int:
         settled = any(work.settled for work in works)
@@ -174,6 +178,13 @@ class Decider:
         if alerts:
             self._took = time.monotonic()
         return batch
+
+    def saturated(self) -> bool:
+        """Whether deciding has taken nearly all the time since this was last asked: then everything else slows down."""
+        now = time.monotonic()
+        since, self._asked = now - self._asked, now
+        idle, self._idle = self._idle, 0.0
+        return self.busy() and idle < IDLE_SHARE * since
 
     def busy(self) -> bool:
         """Whether webhooks are coming in: what can wait should."""

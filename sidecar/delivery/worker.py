@@ -38,7 +38,7 @@ from sidecar.store.engine import Database
 from sidecar.telemetry import Metrics
 
 POLL_SECONDS: Final = 1.0
-BUSY_SECONDS: Final = 0.2  # the same while webhooks come in: they are answered first
+SATURATED_SECONDS: Final = 0.5  # the same while webhooks take all there is: they are answered first
 PAUSE_SECONDS: Final = 0.02  # between rounds: under load a claim takes several rows at once
 PROJECTED_WITHIN: Final = 10.0  # s: a message waits this long for the tables before it is tried again
 STORE_AGAIN_SECONDS: Final = 1.0
@@ -97,7 +97,7 @@ class Worker:
                 await self._round(session)
             except StoreError as error:
                 logger.warning("outbox_unreachable", why=str(error))
-            await asyncio.sleep(BUSY_SECONDS if self._decider.busy() else PAUSE_SECONDS)
+            await asyncio.sleep(SATURATED_SECONDS if self._decider.saturated() else PAUSE_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
