@@ -142,7 +142,6 @@ async def test_a_hold_survives_a_crash(world, database_url):
         feedback_loop={"automation": {"auto_silence_patterns": {"enabled": False}}},
     )
     await make_noisy(sidecar)
-    told = len(world.slack.messages)
     held = alert("FlakyProbe", pod="held", cluster="held", **{**CRITICAL, "severity": "WARNING"})
     status, _ = await sidecar.request("POST", "/webhook", data=webhook([held], "held"))
     assert status == 200
@@ -153,7 +152,7 @@ async def test_a_hold_survives_a_crash(world, database_url):
     sidecar.kill()
     await sidecar.start()
 
-    assert len(world.slack.messages) == told
+    assert not any("held" in post.shown for post in world.slack.messages)
     await within(30, lambda: any("held" in post.shown for post in world.slack.messages))
     assert time.time() - at >= hold[0]["until"] - hold[0]["at"] - 1.0
     after = await within(10, lambda: len(rows := decisions_on(database_url, "held")) == 2 and rows)
