@@ -561,4 +561,5 @@ async def test_a_cancelled_transaction_gives_the_lock_back(database):
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         async with asyncio.timeout(5), database.write() as connection:
-            await connection.execute(tables.shards.update().values(projected=0))
+            written = await connection.execute(tables.shards.update().values(projected=0))
+        assert written.rowcount == 1
