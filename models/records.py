@@ -7,6 +7,7 @@ one `exp` for each mean life. Time never runs backwards: an event older than the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from math import exp, log, log1p
 
 from models.ballots import Ballot
@@ -15,7 +16,7 @@ MINUTE, HOUR, DAY, WEEK = 60.0, 3600.0, 86400.0, 604800.0
 QUICK = 5 * MINUTE  # an episode that clears within this resolved itself
 
 _QUARTERS_PER_WEEK = 7 * 24 * 4
-_PER_15M, _PER_HOUR, _PER_WEEK, _PER_MONTH = -1 / (15 * MINUTE), -1 / HOUR, -1 / WEEK, -1 / (30 * DAY)
+_PER_15M, _PER_HOUR, _PER_WEEK = -1 / (15 * MINUTE), -1 / HOUR, -1 / WEEK
 
 # Upper edges, seconds, of the histogram of durations; what lasted longer is in one more bucket at the end.
 EDGES = (30.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 420.0, 600.0, 900.0, 1200.0, 1800.0, 3600.0)
@@ -30,7 +31,9 @@ Series = tuple[float, float, float, float, float, float, float, Ballot | None]
 Host = tuple[float, float, float, float, float, float, float, int, int, Ballot | None]
 # (last event, first event, starts in 1 h, starts in 7 d, active)
 Whole = tuple[float, float, float, float, int]
-Bins = tuple[float, ...]  # (last event, weight of each bucket of EDGES, weight beyond)
+# (last event, weight of each bucket of EDGES, weight beyond); weighted forward like `detector.Hour`: an end touches one.
+Bins = tuple[float, ...]
+_NO_BINS: Bins = (0.0,) * (len(EDGES) + 2)
 
 
 def count_start(record: Series | None, at: float) -> Series:
@@ -153,21 +156,25 @@ def count_in_whole(record: Whole | None, at: float) -> Whole:
     return (at, first, hour * exp(past * _PER_HOUR) + 1.0, week * exp(past * _PER_WEEK) + 1.0, active + 1)
 
 
-def count_duration(record: Bins | None, at: float, duration: float, weight: float) -> Bins:
-    """One more ended episode, in the histogram of how long false positives last."""
-    bucket = next((n for n, edge in enumerate(EDGES) if duration <= edge), len(EDGES))
+def count_duration(record: Bins | None, at: float, bucket: int, weight: float) -> Bins:
+    """One more ended episode, in the histogram of how long false positives last; `weight` is as of `detector.LANDMARK`."""
     if record is None:
-        record = (at, *(0.0 for _ in EDGES), 0.0)
-    past = max(0.0, at - record[0])
-    keep = exp(past * _PER_MONTH)
-    bins = [value * keep for value in record[1:]]
-    bins[bucket] += weight
-    return (record[0] + past, *bins)
+        record = _NO_BINS
+    place = bucket + 1
+    return (max(record[0], at), *record[1:place], record[place] + weight, *record[place + 1 :])
 
 
-def quantile(record: Bins | None, q: float) -> float | None:
-    """Seconds within which a share `q` of them cleared; None with too few, or when it is over an hour."""
-    if record is None or sum(record[1:]) < ENOUGH:
+def bucket_of(duration: float) -> int:
+    """The place of a duration, seconds, in the histogram."""
+    return bisect_left(EDGES, duration)
+
+
+def quantile(record: Bins | None, q: float, each: float) -> float | None:
+    """Seconds within which a share `q` of them cleared; None with too few, or when it is over an hour.
+
+    `each` is what an end weighs now.
+    """
+    if record is None or sum(record[1:]) < ENOUGH * each:
         return None
     wanted = q * sum(record[1:])
     seen = below = 0.0

@@ -15,9 +15,10 @@ from models.detector import Hour, Moment
 from models.records import DAY, Bins, Host, Series, Whole
 from models.table import Table
 
-LAYOUT: Final = 1  # of dump(); another number means that state must be rebuilt from the log
+LAYOUT: Final = 2  # of dump(); another number means that state must be rebuilt from the log
 
 _WITH_VOTES = frozenset({"fingerprints", "names", "hosts"})
+_NOT_TABLES = frozenset({"_moment", "_exposed"})
 _EVERYTHING = ""  # the one key of the tables about the whole
 LONG, SHORT = -1 / (30 * DAY), -1 / DAY  # votes on a rule count for weeks, on a machine for its present trouble
 
@@ -43,6 +44,7 @@ class Statistics:
     __slots__ = (
         "_bins_by_fingerprint",
         "_bins_by_name",
+        "_exposed",
         "_fingerprints",
         "_hosts",
         "_hours",
@@ -68,29 +70,30 @@ class Statistics:
         self._voted_patterns: Table[tuple[str, str, str, str], Ballot] = Table()
         self._voted_services: Table[tuple[str, str], Ballot] = Table()  # (instance, service)
         self._moment: Moment = detector.moment(0.0)
+        self._exposed = (0.0, detector.exposure(0.0))  # of an age of the history: the same for a whole batch
 
     # -------------------------------------------------------------------------------------------------------- the fold
 
-    def started(self, at: float, keys: Keys) -> None:
-        """An episode began at `at`."""
+    def started(self, at: float, keys: Keys, seen: Seen | None = None) -> None:
+        """An episode began at `at`; `seen` is what `look` gave, with nothing folded since."""
         fingerprint, alertname, instance, _, _, severity = keys
-        fingerprints, names, pairs, hosts = self._fingerprints, self._names, self._pairs, self._hosts
-        fingerprints.put(fingerprint, records.count_start(fingerprints.get(fingerprint), at))
-        name = records.count_start(names.get(alertname), at)
-        names.put(alertname, name)
-        whole = records.count_in_whole(self._whole.get(_EVERYTHING), at)
-        self._whole.put(_EVERYTHING, whole)
-        pair = (instance, alertname)
+        series, named, _, host, _, whole = seen if seen is not None else self.look(keys)
+        self._fingerprints.change(fingerprint, series, records.count_start(series, at))
+        name = records.count_start(named, at)
+        self._names.change(alertname, named, name)
+        everything = records.count_in_whole(whole, at)
+        self._whole.change(_EVERYTHING, whole, everything)
+        pair, pairs = (instance, alertname), self._pairs
         before = pairs.get(pair)
-        rare = records.rarity(name[3], whole[3])
-        critical = severity == "CRITICAL"
-        host = records.count_on_host(hosts.get(instance), at, before, rare, critical)
-        hosts.put(instance, host)
-        pairs.put(pair, host[:1])
+        rare = records.rarity(name[3], everything[3])
+        counted = records.count_on_host(host, at, before, rare, severity == "CRITICAL")
+        self._hosts.change(instance, host, counted)
+        pairs.change(pair, before, counted[:1])
         moment = self._moment if self._moment[0] == at else self._at(at)
-        key = (alertname, moment[1])
-        self._hours.put(key, detector.count(self._hours.get(key), moment))
-        self._hours_of_all.put(moment[1], detector.count(self._hours_of_all.get(moment[1]), moment))
+        key, hours, of_all = (alertname, moment[1]), self._hours, self._hours_of_all
+        hour, hour_of_all = hours.get(key), of_all.get(moment[1])
+        hours.change(key, hour, detector.count(hour, moment))
+        of_all.change(moment[1], hour_of_all, detector.count(hour_of_all, moment))
 
     def _at(self, at: float) -> Moment:
         """What depends on the time alone, kept for the rest of a batch."""
@@ -101,11 +104,15 @@ class Statistics:
         """An episode that fired from `starts_at` to `ends_at` is known, at `at`, to have ended."""
         duration = max(0.0, ends_at - starts_at)
         fingerprint, alertname, instance = keys[:3]
-        self._fingerprints.put(fingerprint, records.count_end(self._fingerprints.get(fingerprint), at, duration))
-        self._names.put(alertname, records.count_end(self._names.get(alertname), at, duration))
-        weight = self._false_share(fingerprint, alertname)
+        series, named = self._fingerprints.get(fingerprint), self._names.get(alertname)
+        self._fingerprints.change(fingerprint, series, records.count_end(series, at, duration))
+        self._names.change(alertname, named, records.count_end(named, at, duration))
+        moment = self._moment if self._moment[0] == at else self._at(at)
+        weight = self._false_share(fingerprint, alertname) * moment[3]
+        bucket = records.bucket_of(duration)
         for bins, key in ((self._bins_by_fingerprint, fingerprint), (self._bins_by_name, alertname)):
-            bins.put(key, records.count_duration(bins.get(key), at, duration, weight))
+            record = bins.get(key)
+            bins.change(key, record, records.count_duration(record, at, bucket, weight))
         self._deactivate(instance, keys.severity == "CRITICAL")
 
     def _false_share(self, fingerprint: str, alertname: str) -> float:
@@ -120,8 +127,9 @@ class Statistics:
         host, whole = self._hosts.get(instance), self._whole.get(_EVERYTHING)
         if host is None or whole is None or host[7] <= 0:
             return
-        self._hosts.put(instance, (*host[:7], host[7] - 1, max(0, host[8] - critical), host[9]))
-        self._whole.put(_EVERYTHING, (*whole[:4], max(0, whole[4] - 1)))
+        criticals = host[8] - 1 if critical and host[8] > 0 else host[8]
+        self._hosts.change(instance, host, (*host[:7], host[7] - 1, criticals, host[9]))
+        self._whole.change(_EVERYTHING, whole, (*whole[:4], whole[4] - 1 if whole[4] > 0 else 0))
 
     def voted(self, at: float, keys: Keys, label: float | None, was: float | None) -> None:
         """An episode's label went from `was` to `label`: 1.0 false positive, 0.0 real, None no vote on it."""
@@ -163,26 +171,30 @@ class Statistics:
         if now <= first:
             return (0.0, 0.0)
         moment = self._moment if self._moment[0] == now else self._at(now)
-        exposed = detector.exposure(now - first)
+        age = now - first
+        if self._exposed[0] != age:
+            self._exposed = (age, detector.exposure(age))
+        exposed = self._exposed[1]
         return (
             detector.score(name, self._hours.get((alertname, moment[1])), moment, exposed),
             detector.score(everything, self._hours_of_all.get(moment[1]), moment, exposed),
         )
 
-    def clears_within(self, keys: Keys, q: float) -> float | None:
+    def clears_within(self, keys: Keys, q: float, now: float) -> float | None:
         """Seconds within which a share `q` of the false positives of this alert, else of its name, cleared.
 
         None when too few are known, or when it takes them over an hour.
         """
+        each = detector.moment(now)[3]
         bins = self._bins_by_fingerprint.get(keys.fingerprint)
-        if bins is None or sum(bins[1:]) < records.ENOUGH:
+        if bins is None or sum(bins[1:]) < records.ENOUGH * each:
             bins = self._bins_by_name.get(keys.alertname)
-        return records.quantile(bins, q)
+        return records.quantile(bins, q, each)
 
     # ---------------------------------------------------------------------------------------------------- the tables
 
     def _tables(self) -> dict[str, Table[Any, Any]]:
-        return {name[1:]: getattr(self, name) for name in self.__slots__ if name != "_moment"}
+        return {name[1:]: getattr(self, name) for name in self.__slots__ if name not in _NOT_TABLES}
 
     def commit(self) -> None:
         for table in self._tables().values():

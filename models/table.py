@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 
 class Table(dict[K, V]):
-    """Change it by `put` and `drop` only; `commit` keeps the changes, `rollback` undoes them."""
+    """Change it by `put`, `change` and `drop` only; `commit` keeps the changes, `rollback` undoes them."""
 
     __slots__ = ("_before", "_sealed")
 
@@ -28,6 +28,13 @@ class Table(dict[K, V]):
         before = self._before
         if key not in before:
             before[key] = self.get(key)
+        self[key] = value
+
+    def change(self, key: K, held: V | None, value: V) -> None:
+        """`put` by a caller that has just read what is held, None for nothing."""
+        before = self._before
+        if key not in before:
+            before[key] = held
         self[key] = value
 
     def drop(self, key: K) -> None:

@@ -105,7 +105,7 @@ class Scored(Struct, frozen=True, gc=False):
     alert: Alert
     pattern: Pattern
     group_key: str
-    observation: tuple[float, ...]  # models.features.FEATURES names the places
+    observation: bytes  # models.features.pack of what the scorer saw; empty when nothing was scored
     score: float | None  # probability of false positive, 0 to 1; None: no model answered
     anomaly: float | None  # how unusual for its hour and weekday, 0 to 1
     model: str  # version of what scored, "cold-start" before the first promotion
@@ -176,7 +176,7 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     score: float | None = None
     anomaly: float | None = None
     model: str = ""
-    observation: tuple[float, ...] = ()
+    observation: bytes = b""  # as base64 in the log and the tables
     propensity: float = 1.0
     marks: tuple[str, ...] = ()
     alert: Alert | None = None  # of a HOLD: what is decided again when it is due

@@ -20,8 +20,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from models.features import vector
-from models.statistics import Keys
+from models.features import pack, vector
+from models.statistics import Keys, Seen
 from sidecar.config import Config
 from sidecar.domain import (
     Alert,
@@ -142,24 +142,25 @@ def _is_new(alert: Alert, known: Episode, now: float) -> bool:
 def _observe_start(received: Received, draft: Draft) -> None:
     alert = received.alert
     keys = keys_of(alert.fingerprint, alert.labels)
-    observation = vector(draft.state.statistics, keys, alert.annotations, draft.now)
-    draft.candidates.append((received, keys, _start(received, keys, draft)))
-    draft.observations.append(observation)
+    seen = draft.state.statistics.look(keys)
+    draft.observations.append(vector(draft.state.statistics, keys, alert.annotations, draft.now, seen))
+    draft.candidates.append((received, keys, _start(received, keys, draft, seen)))
 
 
-def _start(received: Received, keys: Keys, draft: Draft) -> str:
+def _start(received: Received, keys: Keys, draft: Draft, seen: Seen | None = None) -> str:
     """Record the start of an episode, and the end of the one before it that was never sent; returns its id."""
     alert, state = received.alert, draft.state
     known = state.episodes.get(alert.fingerprint)
     if known is not None and known.ended_at is None:
         draft.ended.append(known)
         draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, min(alert.starts_at, draft.now)))
+        seen = None  # the end changed what was looked up
     episode = episode_id(alert.fingerprint, alert.starts_at)
     event = EpisodeStarted(
         draft.now, episode, alert.fingerprint, alert.starts_at, alert.labels, alert.annotations, received.group_key,
         alert.generator_url, received.external_url,
     )  # fmt: skip
-    state.start(event, keys)
+    state.start(event, keys, seen)
     draft.events.append(event)
     return episode
 
@@ -195,7 +196,7 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
         keys = keys_of(alert.fingerprint, alert.labels)
         episode = _start(received, keys, draft)
         reason = Reason("intake", "it had cleared before it was first heard of")
-        scored = Scored(episode, alert, pattern_of(keys), received.group_key, (), None, None, "")
+        scored = Scored(episode, alert, pattern_of(keys), received.group_key, b"", None, None, "")
         draft.ready.append(Decision(scored, Verdict.DIGEST, f"i-{episode}", (reason,)))
         known = draft.state.episodes[alert.fingerprint]
     hold = draft.state.holds.get(alert.fingerprint)
@@ -245,9 +246,10 @@ def _scored_as(
     model: str = "",
 ) -> Scored:
     anomaly = observation[ANOMALY] if observation else None
+    packed = pack(observation) if observation else b""
     known_as = (*fold_keys(received, config), exact_key(received.alert.labels, keys.fingerprint, config))
     pattern = pattern_of(keys)
-    return Scored(episode, received.alert, pattern, received.group_key, observation, score, anomaly, model, known_as)
+    return Scored(episode, received.alert, pattern, received.group_key, packed, score, anomaly, model, known_as)
 
 
 def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
@@ -344,15 +346,13 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
         tell = tuple([name for name in tell if name not in have])
     held = decision.verdict is Verdict.HOLD
-    draft.record(
-        Decided(
-            draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
-            keys=_recorded(decision), tell=tell, again=again, receivers=decision.receivers,
-            until=decision.until, score=scored.score, anomaly=scored.anomaly, model=scored.model,
-            observation=scored.observation, propensity=decision.propensity, marks=decision.marks,
-            alert=scored.alert if held else None, group_key=scored.group_key if held else "",
-        )
+    event = Decided(
+        draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
+        _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
+        scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
+        scored.group_key if held else "",
     )  # fmt: skip
+    draft.record(event)
     if tells:
         telling = told.get(decision.incident)
         if telling is None:

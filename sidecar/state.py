@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from models.statistics import Keys, Statistics
+from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import (
     Alert,
@@ -34,7 +34,7 @@ from sidecar.domain import (
     severity_rank,
 )
 
-VERSION: Final = 1  # of the snapshot's layout; raised with a migration in `load`
+VERSION: Final = 2  # of the snapshot's layout; raised with a migration in `load`
 BALLOTS: Final = 200  # newest labelled incidents kept per pattern and per alertname
 EXACT: Final = "exact="  # how an exact deduplication key begins
 NOISE = frozenset({"false_positive", "not_actionable"})
@@ -191,9 +191,9 @@ class State:
     def _start(self, event: EpisodeStarted) -> None:
         self.start(event, keys_of(event.fingerprint, event.labels))
 
-    def start(self, event: EpisodeStarted, keys: Keys) -> None:
-        """`fold` of an episode's start, for a caller that has its keys already."""
-        self.statistics.started(event.at, keys)
+    def start(self, event: EpisodeStarted, keys: Keys, seen: Seen | None = None) -> None:
+        """`fold` of an episode's start, for a caller that has its keys, and what statistics know of them, already."""
+        self.statistics.started(event.at, keys, seen)
         self.episodes.put(event.fingerprint, Episode(event.episode, event.starts_at, event.at, keys))
 
     def _see(self, event: EpisodeSeen) -> None:

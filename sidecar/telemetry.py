@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -99,11 +100,9 @@ class Metrics:
 
     def alerts(self, received: Iterable[Received], domain_of: Callable[[dict[str, str]], str]) -> None:
         """Count the alerts of a webhook that was committed."""
-        seen: dict[tuple[str, str], int] = {}
-        for one in received:
-            kind = (domain_of(one.alert.labels), severity_of(one.alert.labels))
-            seen[kind] = seen.get(kind, 0) + 1
-        for (domain, severity), count in seen.items():
+        seen = Counts([(domain_of(one.alert.labels), one.alert.labels.get("severity", "")) for one in received])
+        for (domain, spelled), count in seen.items():
+            severity = severity_of({"severity": spelled})
             known = severity if severity in SEVERITY_RANK else "other"
             self.received.labels(domain if len(domain) <= LONGEST_DOMAIN else "other", known).inc(count)
 

@@ -56,7 +56,7 @@ class Router:
         self._windows, self._maintenance = _timed(timing)
         self._timing = timing is not None
         self._domain_cache: dict[tuple[str | None, ...], str] = {}
-        self._route_cache: dict[tuple[str, str, int], Route] = {}
+        self._route_cache: dict[tuple[str | int | None, ...], Route] = {}
         self._rest_cache: dict[tuple[str, int], tuple[str, float] | None] = {}
 
     def domain_of(self, labels: Mapping[str, str]) -> str:
@@ -71,11 +71,10 @@ class Router:
 
     def route(self, severity: str, labels: Mapping[str, str], now: float) -> Route:
         """Who is told of an alert of this severity (in capitals) and these labels at `now`."""
-        domain = self.domain_of(labels)
-        key = (severity, domain, int(now // 60))  # schedules have no seconds
+        key = (severity, int(now // 60), *map(labels.get, self._names))  # schedules have no seconds
         found = self._route_cache.get(key)
         if found is None:
-            found = self._route(severity, domain, now)
+            found = self._route(severity, self.domain_of(labels), now)
             _bounded(self._route_cache)[key] = found
         return found
 

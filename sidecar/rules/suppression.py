@@ -80,5 +80,5 @@ def _hold_time(decision: Decision, facts: Facts) -> float:
     bound = facts.config.holding.max_for(decision.scored.pattern.severity)
     if bound <= 0 or now - alert.starts_at >= bound:
         return 0.0  # it has fired as long as we would have waited
-    usual = facts.state.statistics.clears_within(keys_of(alert.fingerprint, alert.labels), TYPICAL)
+    usual = facts.state.statistics.clears_within(keys_of(alert.fingerprint, alert.labels), TYPICAL, now)
     return 0.0 if usual is None else min(bound, usual)

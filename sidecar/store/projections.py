@@ -96,7 +96,7 @@ WHERE episodes.episode = s.episode""",
         """INSERT INTO decisions (shard, seq, n, at, episode, incident, verdict, severity, reasons, receivers, until, score,
  anomaly, model, observation, propensity, marks)
 SELECT :shard, seq, n, at, episode, incident, verdict, severity, reasons, coalesce(receivers, '[]'), until, score, anomaly,
- coalesce(model, ''), coalesce(observation, '[]'), coalesce(propensity, 1), coalesce(marks, '[]')
+ coalesce(model, ''), coalesce(observation, ''), coalesce(propensity, 1), coalesce(marks, '[]')
 FROM staged WHERE t = 'decided' ON CONFLICT (shard, seq, n) DO NOTHING""",
         """UPDATE episodes SET incident = s.incident FROM
  (SELECT episode, incident, row_number() OVER (PARTITION BY episode ORDER BY seq DESC, n DESC) AS place FROM staged

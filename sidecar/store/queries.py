@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Any, Final
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Struct
 from sqlalchemy import RowMapping, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from models.features import unpack
 from sidecar.store.outbox import inserting_once
 from sidecar.store.tables import (
     attempts,
@@ -67,14 +69,21 @@ class IncidentView(Struct, frozen=True):
     decisions: dict[str, list[DecisionRow]]
 
 
-_JSON: Final = frozenset({"labels", "annotations", "reasons", "receivers", "observation", "marks"})
+_JSON: Final = frozenset({"labels", "annotations", "reasons", "receivers", "marks"})
 
 
 def _row(kind: Any, row: RowMapping) -> Any:
     values = {
         name: msgspec.json.decode(row[name] or "[]") if name in _JSON else row[name] for name in kind.__struct_fields__
     }
+    if "observation" in values:
+        values["observation"] = seen_by(values["observation"])
     return msgspec.convert(values, kind)
+
+
+def seen_by(stored: str) -> tuple[float, ...]:
+    """A stored observation as numbers; none of one that says nothing."""
+    return unpack(b64decode(stored))
 
 
 async def incident_view(connection: AsyncConnection, incident: str, lines: int = LINES) -> IncidentView | None:

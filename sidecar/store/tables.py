@@ -191,7 +191,7 @@ decisions = Table(
     Column("score", Double),
     Column("anomaly", Double),
     Column("model", String, nullable=False),
-    Column("observation", Text, nullable=False),  # JSON: numbers in the order of models.features.FEATURES
+    Column("observation", Text, nullable=False),  # base64 of models.features.pack
     Column("propensity", Double, nullable=False),
     Column("marks", Text, nullable=False),
     PrimaryKeyConstraint("shard", "seq", "n"),

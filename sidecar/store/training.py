@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from sidecar.store.queries import seen_by
 from sidecar.store.tables import artifacts, decisions, episodes, votes
 
 CHAMPION, RETIRED, REFUSED = "champion", "retired", "refused"
@@ -19,7 +20,7 @@ async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any,
     Rows: (episode, incident, at, severity, alertname, observation, model, propensity).
     """
     place = func.row_number().over(partition_by=decisions.c.episode, order_by=(decisions.c.seq, decisions.c.n))
-    first = select(decisions, place.label("place")).where(decisions.c.observation != "[]").subquery()
+    first = select(decisions, place.label("place")).where(decisions.c.observation != "").subquery()
     query = (
         select(
             first.c.episode,
@@ -36,7 +37,7 @@ async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any,
         .order_by(first.c.at, first.c.episode)
     )
     rows = await connection.execute(query)
-    return [(*row[:5], msgspec.json.decode(row[5], type=list[float]), *row[6:]) for row in rows]
+    return [(*row[:5], seen_by(row[5]), *row[6:]) for row in rows]
 
 
 async def votes_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -183,7 +184,13 @@ async def test_what_no_database_takes_is_refused(postgres_url):
 async def test_an_episode_as_people_see_it(database):
     """Started, sent again twice, ended: one row, with its decision and its incident."""
     again = [EpisodeSeen(T0 + n, "a-1", "a", T0) for n in (10, 20)]
-    more = {"tell": ("default",), "score": 0.25, "observation": (1.0, -2.5), "model": "m", "marks": ("shadow",)}
+    more = {
+        "tell": ("default",),
+        "score": 0.25,
+        "observation": struct.pack("<2f", 1.0, -2.5),
+        "model": "m",
+        "marks": ("shadow",),
+    }
     await append(
         database, [started("a", domain="x"), decided("a", **more)], again, [EpisodeEnded(T0 + 30, "a-1", "a", T0 + 25)]
     )

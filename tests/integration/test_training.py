@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from pathlib import Path
 
-import msgspec
 import pytest
 import yaml
 
 from models.artifact import unpack
+from models.features import pack
+from models.features import unpack as seen
 from sidecar.store import schema, tables
 from sidecar.store import training as stored
 from sidecar.store.engine import Database, open_engine
@@ -65,11 +67,11 @@ def _episode(row) -> dict:
 
 def _decision(row, number: int, again: int) -> dict:
     episode, incident, at, severity, _, observation, model, propensity = row
-    seen = observation if not again else [9.0] * len(observation)
+    other = observation if not again else [9.0] * len(observation)
     return {
         "shard": 0, "seq": number + 1 + 100_000 * again, "n": 0, "at": at + again, "episode": episode, "incident": incident,
         "verdict": "notify", "severity": severity, "reasons": "[]", "receivers": "[]", "model": model,
-        "observation": msgspec.json.encode(seen).decode(), "propensity": propensity, "marks": "[]",
+        "observation": b64encode(pack(tuple(other))).decode(), "propensity": propensity, "marks": "[]",
     }  # fmt: skip
 
 
@@ -85,7 +87,8 @@ async def test_what_is_stored_is_what_is_read(database):
     await store(database, 20)
     rows, votes, _, _ = taught(20)
     async with database.read() as connection:
-        assert await stored.decisions_for_training(connection) == rows
+        found = await stored.decisions_for_training(connection)
+        assert found == [(*row[:5], seen(pack(tuple(row[5]))), *row[6:]) for row in rows]
         assert sorted(await stored.votes_for_training(connection)) == sorted(votes)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.features import FEATURES, VERSION, vector
+from models.features import FEATURES, VERSION, pack, unpack, vector
 from models.statistics import Statistics
 from tests.unit.models.events import KEYS, START
 
@@ -63,3 +63,12 @@ def test_an_unknown_alert_is_all_defaults():
     assert {row[name] for name in FEATURES if name.endswith(("_label", "_share", "_duration", "_gap"))} == {-1.0}
     assert {row[name] for name in FEATURES if name.endswith(("_votes", "_1h", "_7d", "_active", "_15m"))} == {0.0}
     assert row["anomaly_score"] == 0.0
+
+
+def test_an_observation_is_stored_in_four_bytes_a_number():
+    """What is packed comes back to seven digits, of other versions of the features too; anything else is an error."""
+    row = vector(Statistics(), KEYS[0], {"value": "1", "threshold": "3"}, START)
+    assert unpack(pack(row)) == pytest.approx(row, rel=1e-6)
+    assert unpack(pack(row)[:8]) == pytest.approx(row[:2], rel=1e-6)
+    with pytest.raises(ValueError, match="no observation"):
+        unpack(b"12345")

@@ -195,21 +195,32 @@ def test_hold_time_is_a_quantile_of_false_positives():
     statistics = Statistics()
     for number in range(4):
         statistics.ended(START + number, KEY, START + number - 100.0, START + number)
-    assert statistics.clears_within(KEY, 0.9) is None
+    assert statistics.clears_within(KEY, 0.9, START + 10) is None
     for number in range(6):
         statistics.ended(START + number, KEY, START + number - 100.0, START + number)
-    usual = statistics.clears_within(KEY, 0.9)
+    usual = statistics.clears_within(KEY, 0.9, START + 10)
     assert usual is not None
     assert 90.0 <= usual <= 120.0
-    assert statistics.clears_within(KEY._replace(fingerprint="new"), 0.9) == usual, "the name stands in"
+    assert statistics.clears_within(KEY._replace(fingerprint="new"), 0.9, START + 10) == usual, "the name stands in"
     for _ in range(20):
         statistics.ended(START + 10, KEY, START - 9999.0, START + 10)
-    assert statistics.clears_within(KEY, 0.9) is None
+    assert statistics.clears_within(KEY, 0.9, START + 10) is None
     real = Statistics()
     real.voted(START, KEY, 0.0, None)
     for number in range(20):
         real.ended(START + number, KEY, START + number - 100.0, START + number)
-    assert real.clears_within(KEY, 0.9) is None
+    assert real.clears_within(KEY, 0.9, START + 10) is None
+
+
+def test_hold_times_forget():
+    """What ended long ago weighs next to nothing against what ended lately."""
+    statistics = Statistics()
+    for number in range(50):
+        statistics.ended(START + number, KEY, START + number - 1000.0, START + number)
+    later = START + 300 * DAY
+    for number in range(20):
+        statistics.ended(later + number, KEY, later + number - 100.0, later + number)
+    assert 90.0 <= (statistics.clears_within(KEY, 0.9, later + 20) or 0.0) <= 120.0
 
 
 def test_a_sweep_forgets_idle_keys_only():
