@@ -91,7 +91,7 @@ class Verdict(StrEnum):
     SUPPRESS = "suppress"
 
 
-class Reason(NamedTuple):
+class Reason(Struct, frozen=True, gc=False, array_like=True):
     """Why, for people: the same value feeds the message, the audit row and the metric label (its rule)."""
 
     rule: str

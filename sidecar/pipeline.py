@@ -115,7 +115,7 @@ def _observe(received: Received, draft: Draft) -> None:
             received = replace(
                 received, alert=replace(alert, starts_at=draft.now)
             )  # the old id names the ended episode
-        _observe_start(received, draft)
+        _observe_start(received, known, draft)
     elif known.ended_at is None:
         _observe_repeat(received, known, draft)
 
@@ -139,18 +139,17 @@ def _is_new(alert: Alert, known: Episode, now: float) -> bool:
     return alert.starts_at > max(known.last_seen, known.starts_at)
 
 
-def _observe_start(received: Received, draft: Draft) -> None:
+def _observe_start(received: Received, known: Episode | None, draft: Draft) -> None:
     alert = received.alert
     keys = keys_of(alert.fingerprint, alert.labels)
     seen = draft.state.statistics.look(keys)
     draft.observations.append(vector(draft.state.statistics, keys, alert.annotations, draft.now, seen))
-    draft.candidates.append((received, keys, _start(received, keys, draft, seen)))
+    draft.candidates.append((received, keys, _start(received, keys, known, draft, seen)))
 
 
-def _start(received: Received, keys: Keys, draft: Draft, seen: Seen | None = None) -> str:
+def _start(received: Received, keys: Keys, known: Episode | None, draft: Draft, seen: Seen | None = None) -> str:
     """Record the start of an episode, and the end of the one before it that was never sent; returns its id."""
-    alert, state = received.alert, draft.state
-    known = state.episodes.get(alert.fingerprint)
+    alert = received.alert
     if known is not None and known.ended_at is None:
         draft.ended.append(known)
         draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, min(alert.starts_at, draft.now)))
@@ -160,7 +159,7 @@ def _start(received: Received, keys: Keys, draft: Draft, seen: Seen | None = Non
         draft.now, episode, alert.fingerprint, alert.starts_at, alert.labels, alert.annotations, received.group_key,
         alert.generator_url, received.external_url,
     )  # fmt: skip
-    state.start(event, keys, seen)
+    draft.state.start(event, keys, seen)
     draft.events.append(event)
     return episode
 
@@ -187,14 +186,14 @@ def _reminder(scored: Scored, known: Episode, draft: Draft) -> Decision:
 
 def _observe_end(received: Received, known: Episode | None, draft: Draft) -> None:
     alert = received.alert
-    ends_at = alert.ends_at if alert.ends_at is not None else draft.now
+    ends_at, before = alert.ends_at if alert.ends_at is not None else draft.now, known
     if known is not None and (known.ended_at is not None or alert.starts_at > known.last_seen):
         if known.ended_at is not None and alert.starts_at <= known.starts_at:
             return  # sent again
         known = None
     if known is None:  # its firing never reached us
         keys = keys_of(alert.fingerprint, alert.labels)
-        episode = _start(received, keys, draft)
+        episode = _start(received, keys, before, draft)
         reason = Reason("intake", "it had cleared before it was first heard of")
         scored = Scored(episode, alert, pattern_of(keys), received.group_key, b"", None, None, "")
         draft.ready.append(Decision(scored, Verdict.DIGEST, f"i-{episode}", (reason,)))

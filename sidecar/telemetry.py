@@ -91,12 +91,9 @@ class Metrics:
 
     def planned(self, plan: Plan) -> None:
         """Count what a committed plan decided."""
-        made: dict[tuple[str, str], int] = {}
-        for decision in plan.decisions:
-            kind = (decision.verdict.value, _decisive(decision))
-            made[kind] = made.get(kind, 0) + 1
-        for labels, count in made.items():
-            self.decisions.labels(*labels).inc(count)
+        made = Counts([(decision.verdict, _decisive(decision)) for decision in plan.decisions])
+        for (verdict, rule), count in made.items():
+            self.decisions.labels(verdict.value, rule).inc(count)
 
     def alerts(self, received: Iterable[Received], domain_of: Callable[[dict[str, str]], str]) -> None:
         """Count the alerts of a webhook that was committed."""

@@ -7,8 +7,12 @@ then: the next alert interrupts again. An alert folds only into an incident that
 
 from __future__ import annotations
 
+from typing import Final
+
+from msgspec.structs import replace
+
 from sidecar.config import Config
-from sidecar.domain import Decision, Received, Verdict
+from sidecar.domain import Decision, Reason, Received, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
 from sidecar.state import Incident
 
@@ -26,30 +30,36 @@ def fold_keys(received: Received, config: Config) -> tuple[str, ...]:
     return tuple(keys)
 
 
+_NOBODY: Final[tuple[str, Reason | None]] = ("", None)
+
+
 def temporal_correlation(batch: Batch, facts: Facts) -> Batch:
     """Fold each new alert into the open incident of its instance or group, or into one that this batch opens."""
-    opened: dict[str, str] = {}
+    opened: dict[str, tuple[str, Reason]] = {}  # by this batch: the incident, and why others fold into it
     return changed(batch, [_fold(decision, facts, opened) for decision in batch.decisions])
 
 
-def _fold(decision: Decision, facts: Facts, opened: dict[str, str]) -> Decision:
+def _fold(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reason]]) -> Decision:
     if decision.verdict is not Verdict.NOTIFY:
         return decision
-    keys = decision.scored.keys[:-1]
+    keys, folding = decision.scored.keys[:-1], facts.state.folding
     for key in keys:
-        name = facts.state.folding.get(key)
-        incident = facts.state.incidents.get(name) if name is not None else None
-        if name is not None and incident is not None and is_open(incident, facts):
+        name = folding.get(key)
+        if name is None:
+            continue
+        incident = facts.state.incidents.get(name)
+        if incident is not None and is_open(incident, facts):
             told = moment(facts.now - (incident.first_told or 0.0))
             return refined(
                 decision, Verdict.FOLD, "temporal_correlation", f"{_of(key)}, told {told} ago", incident=name
             )
     for key in keys:
-        if key in opened and opened[key] != decision.incident:
-            sentence = f"{_of(key)}, in the same message"
-            return refined(decision, Verdict.FOLD, "temporal_correlation", sentence, incident=opened[key])
+        first, reason = opened.get(key, _NOBODY)
+        if reason is not None and first != decision.incident:
+            return replace(decision, verdict=Verdict.FOLD, incident=first, reasons=(*decision.reasons, reason))
     for key in keys:
-        opened[key] = decision.incident
+        reason = Reason("temporal_correlation", f"{_of(key)}, in the same message")
+        opened[key] = (decision.incident, reason)
     return decision
 
 

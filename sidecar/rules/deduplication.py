@@ -17,13 +17,8 @@ SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a lit
 
 def exact_key(labels: dict[str, str], fingerprint: str, config: Config) -> str:
     """The key under which two alerts are the same."""
-    values = []
-    for field in config.deduplication.strategies.exact_match.fields:
-        value = labels.get(field)
-        if not value:
-            return EXACT + fingerprint
-        values.append(value)
-    return EXACT + "\x1f".join(values)
+    values = list(map(labels.get, config.deduplication.strategies.exact_match.fields))
+    return EXACT + ("\x1f".join(values) if all(values) else fingerprint)  # type: ignore[arg-type]
 
 
 def exact_deduplication(batch: Batch, facts: Facts) -> Batch:
