@@ -149,6 +149,11 @@ class Statistics:
 
     # -------------------------------------------------------------------------------------------------- what is asked
 
+    def began(self) -> float | None:
+        """When the first event was; None before it."""
+        whole = self._whole.get(_EVERYTHING)
+        return None if whole is None else whole[1]
+
     def look(self, keys: Keys) -> Seen:
         """The records that describe an alert, as they are."""
         fingerprint, alertname, instance, service, namespace, severity = keys

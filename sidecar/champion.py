@@ -6,12 +6,13 @@ import asyncio
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
 
 from models.artifact import ArtifactError, read, try_out, unpack
+from models.certificate import Certificate
 from models.scorers import LightGBMScorer
 from sidecar.config import Config
 from sidecar.errors import StoreError
@@ -22,6 +23,7 @@ from sidecar.telemetry import Metrics
 
 LOOK_SECONDS: Final = 3.0
 TRY_SECONDS: Final = 60.0
+NO_SCORE: Final = 2.0  # in the metric: no score is high enough
 logger = structlog.get_logger()
 
 
@@ -33,6 +35,7 @@ class Champion:
         self._scorers = scorers
         self._config = config
         self._metrics = metrics
+        self._certified = 0.0  # when the certificate that serves was made
         self._refused: set[str] = set()  # a damaged artifact is tried once, not every few seconds
         self._show()
 
@@ -48,6 +51,7 @@ class Champion:
     async def look(self) -> bool:
         """Whether another model serves now. A damaged one leaves the present model in place."""
         async with self._database.read() as connection:
+            self._certify(await training.newest_report(connection))
             version = await training.champion_version(connection)
             if version is None or version == self._scorers.version or version in self._refused:
                 return False
@@ -69,6 +73,23 @@ class Champion:
         self._show()
         logger.info("model_swapped", version=version)
         return True
+
+    def _certify(self, newest: tuple[float, dict[str, Any]] | None) -> None:
+        """What the newest run has proven: one that proves nothing takes back what older ones allowed."""
+        if newest is None or newest[0] == self._certified:
+            return
+        self._certified, report = newest
+        try:
+            made = msgspec.convert(report["certificate"], Certificate) if "certificate" in report else None
+        except msgspec.ValidationError as error:
+            logger.error("certificate_refused", why=str(error))
+            made = None
+        self._scorers.certificate = made
+        grants = {"hold": made.hold, "suppress": made.suppress} if made is not None else {}
+        for kind in ("hold", "suppress"):
+            allowed = grants[kind].threshold if kind in grants else None
+            self._metrics.threshold.labels(kind).set(NO_SCORE if allowed is None else allowed)
+        logger.info("certificate_read", **{kind: grant.threshold for kind, grant in grants.items()})
 
     def _load(self, files: dict[str, str]) -> LightGBMScorer:
         secret = self._config().training.signing_key

@@ -47,7 +47,7 @@ from sidecar.domain import (
     episode_id,
 )
 from sidecar.rules import RULES, Batch, Facts, Rule
-from sidecar.rules.base import TELLS, changed, guarded, refined
+from sidecar.rules.base import TELLS, changed, guarded, open_incident, refined
 from sidecar.rules.correlation import fold_keys
 from sidecar.rules.deduplication import exact_key, repeat
 from sidecar.scoring import ANOMALY, Scoring
@@ -93,7 +93,7 @@ def plan(
         _observe(received, draft)
     voted = _take_in(inputs, draft)
     _release_holds(draft)
-    facts = Facts(now, config, state, voted)
+    facts = Facts(now, config, state, voted, scoring.certificate)
     batch = refine(Batch(_scored(draft, scoring)), facts, rules)
     decisions = (*batch.decisions, *draft.ready)
     deliveries = [*_settle(decisions, draft), *_silences(batch.silences, draft)]
@@ -202,9 +202,19 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
     draft.ended.append(known)
     draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, ends_at))
     if hold is not None and known.verdict == Verdict.HOLD:
-        reason = Reason("hold", "it cleared while it was held")
         scored = _scored_as(draft.config, Received(hold.alert, hold.group_key), known.keys, known.episode)
-        draft.ready.append(Decision(scored, Verdict.DIGEST, known.incident, (reason,)))
+        draft.ready.append(_cleared(scored, known, draft))
+
+
+def _cleared(scored: Scored, known: Episode, draft: Draft) -> Decision:
+    """What cleared while it was held joins the incident that people have by now, else it goes to the digest."""
+    found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
+    if found is None:
+        return Decision(scored, Verdict.DIGEST, known.incident, (Reason("hold", "it cleared while it was held"),))
+    key, name, _ = found
+    reason = Reason("hold", f"it cleared while it was held, and people were told of {key} meanwhile")
+    told = draft.state.incidents[name].reached
+    return Decision(scored, Verdict.FOLD, name, (reason,), tuple([one.receiver for one in told]))
 
 
 # ---------------------------------------------------------------------------------------------------------------- take in

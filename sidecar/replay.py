@@ -9,17 +9,18 @@ was known then.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Struct, field
 
 from sidecar.config import Config
-from sidecar.decider import Decider, Work
+from sidecar.decider import Work
 from sidecar.domain import (
     Alert,
     Decided,
@@ -33,7 +34,7 @@ from sidecar.domain import (
 )
 from sidecar.errors import SidecarError
 from sidecar.intake.webhook import fingerprint_of
-from sidecar.state import keys_of
+from sidecar.state import State, keys_of
 
 DAY: Final = 86400.0
 VOTED_AFTER: Final = 3600.0  # s from the end of an alert until people have said what it was
@@ -184,14 +185,38 @@ class Result(Struct):
     notification: str | None = None
 
 
-class Replay:
-    """Drives a Decider over a history. `now` is the virtual clock that the decider must be wired to."""
+class Answers(Struct, frozen=True):
+    """What people say of the labelled alerts of a history, and when."""
 
-    def __init__(self, history: list[HistoryAlert], config: Config) -> None:
+    told_only: bool = True  # only of what they were told, and of the audit sample; else of everything
+    delay: float = VOTED_AFTER  # s from an alert's end, or KNOWN_WITHIN from its start, until it is said
+    share: float = 1.0  # of the alerts that are answered at all
+    flipped: float = 0.0  # of the answers that are wrong
+    seed: int = 1
+
+    def draw(self, n: int, what: str) -> float:
+        """0 to 1, the same for an alert and a question."""
+        digest = hashlib.blake2b(f"{self.seed}/{what}/{n}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
+
+class Commits(Protocol):
+    """What a replay drives: a Decider, or one without a store."""
+
+    state: State
+
+    async def commit(self, works: Sequence[Work]) -> int: ...
+
+
+class Replay:
+    """Drives a decider over a history. `now` is the virtual clock that the decider must be wired to."""
+
+    def __init__(self, history: list[HistoryAlert], config: Config, answers: Answers = Answers()) -> None:  # noqa: B008
         self.history = history
         self.results = [Result(n) for n in range(len(history))]
         self.now = history[0].starts_at if history else 0.0
         self._config = config
+        self._answers = answers
         self._fingerprints = [fingerprint_of(alert.labels) for alert in history]
         self._by_episode: dict[str, int] = {}
         self._start_of: dict[tuple[str, float], int] = {
@@ -201,13 +226,16 @@ class Replay:
         self._incidents: dict[str, str] = {}  # episode -> incident
         self._votes: list[tuple[float, int]] = []  # due, alert
         self._voted: set[int] = set()
+        if not answers.told_only:
+            for n, alert in enumerate(history):
+                self._ask(n, alert.starts_at)
 
     def clock(self) -> float:
         return self.now
 
     async def run(
         self,
-        decider: Decider,
+        decider: Commits,
         nightly: Callable[[float], Any],
         progress: Callable[[int], None] = lambda _: None,
     ) -> list[Result]:
@@ -230,7 +258,7 @@ class Replay:
         progress(len(self.history) - done)
         return self.results
 
-    async def _until(self, at: float, decider: Decider) -> None:
+    async def _until(self, at: float, decider: Commits) -> None:
         """Let virtual time pass: held alerts are released and votes given when they are due."""
         while True:
             hold = decider.state.next_due()
@@ -272,17 +300,24 @@ class Replay:
         self._incidents[event.episode] = event.incident
         if event.tell or event.again:
             self._messages[event.incident] = self._messages.get(event.incident, 0) + 1
+        if result.score is None or (event.score is not None and result.verdict == Verdict.HOLD):
+            result.score = event.score  # of the decision that counts: what was held is decided again
         result.verdict = event.verdict.value
-        result.score = event.score if result.score is None else result.score
         told = event.verdict in (Verdict.NOTIFY, Verdict.FOLD) and event.incident in self._messages
         if told and result.delivered_at is None:
             result.delivered_at = event.at
             result.notification = f"{event.incident}#{self._messages[event.incident]}"
-        if told and self.history[n].truth is not None and n not in self._voted:
-            self._voted.add(n)
-            alert = self.history[n]
-            due = min(alert.ends_at, alert.starts_at + KNOWN_WITHIN) + VOTED_AFTER
-            heapq.heappush(self._votes, (max(due, event.at), n))
+        if told and self._answers.told_only:
+            self._ask(n, event.at)
+
+    def _ask(self, n: int, at: float) -> None:
+        """Somebody will say what this alert was, unless it has no label or nobody answers."""
+        alert, answers = self.history[n], self._answers
+        if alert.truth is None or n in self._voted or answers.draw(n, "answered") >= answers.share:
+            return
+        self._voted.add(n)
+        due = min(alert.ends_at, alert.starts_at + KNOWN_WITHIN) + answers.delay
+        heapq.heappush(self._votes, (max(due, at), n))
 
     def _due_votes(self) -> tuple[Voted, ...]:
         votes = []
@@ -294,7 +329,8 @@ class Replay:
     def _vote(self, n: int) -> Voted:
         alert = self.history[n]
         episode = episode_id(self._fingerprints[n], alert.starts_at)
-        kind = FeedbackKind.FALSE_POSITIVE if alert.truth == "fp" else FeedbackKind.USEFUL
+        noise = (alert.truth == "fp") != (self._answers.draw(n, "flipped") < self._answers.flipped)
+        kind = FeedbackKind.FALSE_POSITIVE if noise else FeedbackKind.USEFUL
         keys = tuple(keys_of(self._fingerprints[n], alert.labels))
         incident = self._incidents.get(episode, f"i-{episode}")
         return Voted(
@@ -312,4 +348,4 @@ def written(results: list[Result]) -> Iterator[bytes]:
         yield msgspec.json.encode({**msgspec.structs.asdict(result), "delivered_at": stamp}) + b"\n"
 
 
-__all__ = ["Groups", "HistoryAlert", "Replay", "Result", "read_history", "written"]
+__all__ = ["Answers", "Groups", "HistoryAlert", "Replay", "Result", "read_history", "written"]

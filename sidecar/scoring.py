@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from models.certificate import Certificate
 from models.features import FEATURES
 from models.scorers import ColdStart, Scorer
 
@@ -12,7 +13,10 @@ ANOMALY = FEATURES.index("anomaly_score")
 
 
 class Scoring(Protocol):
-    """What the pipeline asks for scores."""
+    """What the pipeline asks for scores, and how far they may keep alerts back."""
+
+    @property
+    def certificate(self) -> Certificate | None: ...
 
     def score(self, rows: Sequence[tuple[float, ...]]) -> tuple[list[float | None], str]: ...
 
@@ -23,6 +27,7 @@ class Scorers:
     def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
         self._cold = ColdStart()
         self._champion: Scorer | None = None
+        self.certificate: Certificate | None = None  # None: nothing has been proven yet
         self._on_failure = on_failure  # called for each batch that the champion could not score
 
     @property

@@ -38,6 +38,7 @@ VERSION: Final = 2  # of the snapshot's layout; raised with a migration in `load
 BALLOTS: Final = 200  # newest labelled incidents kept per pattern and per alertname
 EXACT: Final = "exact="  # how an exact deduplication key begins
 NOISE = frozenset({"false_positive", "not_actionable"})
+KEPT_BACK = frozenset({Verdict.SUPPRESS.value, Verdict.DIGEST.value})
 REAL = frozenset({"useful", "resolved"})  # an acknowledgement alone says only that somebody looked
 
 
@@ -122,6 +123,7 @@ class Held(Struct):
     votes: dict[str, tuple[Vote, ...]]
     ballots: dict[str, tuple[Ballot, ...]]
     silences: dict[str, Silence]
+    missed: dict[str, float]
 
 
 def keys_of(fingerprint: str, labels: dict[str, str]) -> Keys:
@@ -168,6 +170,7 @@ class State:
         self.votes: Table[str, tuple[Vote, ...]] = Table()  # by episode
         self.ballots: Table[str, tuple[Ballot, ...]] = Table()  # by pattern, and by alertname
         self.silences: Table[str, Silence] = Table()  # by pattern
+        self.missed: Table[str, float] = Table()  # alertname -> when an alert kept back was last called real
 
     @property
     def _tables(self) -> tuple[Any, ...]:
@@ -180,6 +183,7 @@ class State:
             self.votes,
             self.ballots,
             self.silences,
+            self.missed,
         )
 
     # ------------------------------------------------------------------------------------------------------------ fold
@@ -275,6 +279,9 @@ class State:
         if was == label:
             return
         self.statistics.voted(event.at, keys, label, was)
+        known = self.episodes.get(keys.fingerprint)
+        if label == 0.0 and known is not None and known.episode == event.episode and known.verdict in KEPT_BACK:
+            self.missed.put(keys.alertname, event.at)
         for key in (key_of(pattern_of(keys)), keys.alertname):
             ballots = tuple(one for one in self.ballots.get(key) or () if one.episode != event.episode)
             if label is not None:
@@ -299,6 +306,7 @@ class State:
         _forget(self.votes, lambda votes: all(vote.at < before for vote in votes))
         _forget(self.ballots, lambda ballots: all(ballot.at < before for ballot in ballots))
         _forget(self.silences, lambda silence: silence.ends_at < before)
+        _forget(self.missed, lambda at: at < before)
 
     # ----------------------------------------------------------------------------------------------------- transaction
 
@@ -351,6 +359,7 @@ class State:
                 self.votes.committed(),
                 self.ballots.committed(),
                 self.silences.committed(),
+                self.missed.committed(),
             )
         )
 
@@ -368,6 +377,7 @@ class State:
         state.votes = Table(held.votes)
         state.ballots = Table(held.ballots)
         state.silences = Table(held.silences)
+        state.missed = Table(held.missed)
         return state
 
     # ------------------------------------------------------------------------------------------------------- questions

@@ -80,6 +80,12 @@ class Metrics:
         self.scoring_failures = Counter(
             "sidecar_scoring_failures", "Batches that the trained model could not score", registry=registry
         )
+        self.threshold = Gauge(
+            "sidecar_certified_threshold",
+            "Score from which alerts may be kept back; 2: none",
+            ["kind"],
+            registry=registry,
+        )
         self.model = Info("sidecar_model", "The model that serves", registry=registry)
         self.training_at = Gauge(
             "sidecar_training_last_run_timestamp_seconds", "When training last ended", registry=registry

@@ -11,11 +11,14 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from sidecar.config import Config, load
-from sidecar.errors import ConfigError, StoreError
+from sidecar.config.durations import parse_duration
+from sidecar.errors import ConfigError, SidecarError, StoreError
+from sidecar.rules.base import guarded
 from sidecar.store import training as stored
 from sidecar.store.engine import Database, check_exists, open_engine
 from training import promote
@@ -24,6 +27,7 @@ EXAMPLES = """examples:
   python -m training run --config sidecar.yml              train, prove, promote
   python -m training run --config sidecar.yml --dry-run    the same, and change nothing
   python -m training run --config sidecar.yml --json report.json
+  python -m training backtest history.jsonl.gz --out decisions.jsonl
   python -m training list --config sidecar.yml
   python -m training promote fp-20261123-1a2b3c4d --config sidecar.yml
   python -m training rollback --config sidecar.yml         back to the model before this one
@@ -39,22 +43,24 @@ Command = Callable[[argparse.Namespace, Config, Database], Awaitable[int]]
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(argv)
+    if options.command is _backtest:  # needs no store
+        return _backtest(options)
+    command: Command = options.command
     try:
         config = load(options.config)
     except ConfigError as error:
         print(f"{options.config} is wrong:\n{error}", file=sys.stderr)
         return USAGE
     try:
-        return asyncio.run(_with_database(options, config))
+        return asyncio.run(_with_database(command, options, config))
     except StoreError as error:
         print(f"training: the database: {error}", file=sys.stderr)
         return FAILED
 
 
-async def _with_database(options: argparse.Namespace, config: Config) -> int:
+async def _with_database(command: Command, options: argparse.Namespace, config: Config) -> int:
     check_exists(config.store.url)
     database = Database(open_engine(config.store.url))
-    command: Command = options.command
     try:
         return await command(options, config, database)
     finally:
@@ -81,10 +87,66 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--json", type=Path, metavar="FILE", help="write the report there as JSON too")
     run.add_argument("--seed", type=int, default=1, help="the same data and seed give the same model; default: 1")
     run.add_argument("--search", action="store_true", help="try a small grid of settings; takes some times as long")
+    _add_backtest(commands)
     add("list", _list, "what was trained, newest first")
     add("promote", _promote, "let a stored version serve").add_argument("version", metavar="VERSION")
     add("rollback", _rollback, "let the model before this one serve again")
     return parser
+
+
+def _add_backtest(commands: Any) -> None:
+    about = "replay a labelled history through the real pipeline, with nightly training, and write every decision"
+    made = commands.add_parser("backtest", help=about, description=about)
+    made.add_argument(
+        "history", type=Path, metavar="HISTORY", help="JSON lines, plain or gzipped: labels, startsAt, ..."
+    )
+    made.add_argument("--out", type=Path, required=True, metavar="FILE", help="one line per line of HISTORY")
+    made.add_argument("--config", metavar="FILE", help="default: what an empty file means")
+    made.add_argument("--mode", choices=("shadow", "ladder", "auto"), help="instead of the configuration's")
+    made.add_argument("--feedback-on", choices=("all", "delivered"), default="all", help="which alerts people answer")
+    made.add_argument("--feedback-share", type=_share, default=1.0, metavar="SHARE", help="of them that are answered")
+    made.add_argument("--feedback-delay", type=parse_duration, default=3600.0, metavar="TIME", help="after its end; 1h")
+    made.add_argument(
+        "--feedback-flipped", type=_share, default=0.0, metavar="SHARE", help="of the answers that are wrong"
+    )
+    made.add_argument("--seed", type=int, default=1)
+    made.set_defaults(command=_backtest)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is no share: write a number from 0 to 1")
+    return value
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    from sidecar.replay import Answers, read_history, written  # noqa: PLC0415 -- as below
+    from sidecar.scoreboard import score, stock, table  # noqa: PLC0415
+    from training.backtest import backtest  # noqa: PLC0415 -- the other commands need no LightGBM
+
+    try:
+        config = Config.model_validate({}) if options.config is None else load(options.config)
+        history = read_history(options.history)
+    except ConfigError as error:
+        print(f"{options.config} is wrong:\n{error}", file=sys.stderr)
+        return USAGE
+    except (SidecarError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return USAGE
+    if options.mode:
+        config = config.model_copy(update={"mode": options.mode})
+    answers = Answers(
+        told_only=options.feedback_on == "delivered", delay=options.feedback_delay, share=options.feedback_share,
+        flipped=options.feedback_flipped, seed=options.seed,
+    )  # fmt: skip
+    with tqdm(total=len(history), unit=" alerts", disable=None) as bar:
+        results, night = backtest(history, config, answers, bar.update, options.seed)
+    with options.out.open("wb") as out:
+        out.writelines(written(results))
+    print(table(score(history, stock(history, config)), score(history, results)))
+    print(night.summary())
+    return PROMOTED
 
 
 async def _run(options: argparse.Namespace, config: Config, database: Database) -> int:
@@ -109,6 +171,9 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
                 folder=folder,
                 min_votes=config.training.min_votes,
                 miss_budget=config.training.miss_budget,
+                floor=config.confidence_threshold,
+                holds=config.holding.max,
+                guarded=lambda labels, severity: guarded(labels, severity, config),
                 key=key,
                 champion=known.champion,
                 seed=options.seed,

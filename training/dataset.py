@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.features import FEATURES
+from sidecar.domain import CRITICAL, severity_rank
 from training.labels import Vote, labels
 
 Floats = npt.NDArray[np.float64]
@@ -31,6 +32,10 @@ class Row(NamedTuple):
     observation: Sequence[float]
     model: str
     propensity: float
+    score: float | None = None  # as it served
+    started: float = 0.0
+    ended: float | None = None
+    labels: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,12 @@ class Dataset:
     incident: npt.NDArray[Any]
     severity: npt.NDArray[Any]
     alertname: npt.NDArray[Any]
+    instance: npt.NDArray[Any]  # its label, else the episode itself
+    served: Floats  # the score that served at the decision, NaN for none
+    started: Floats
+    ended: Floats  # NaN while it fires
+    drawn: Floats  # probability with which the audit sample let it be told, and so voted on; 1 for what it did not draw
+    guarded: npt.NDArray[np.bool_]  # told whatever its score
     skipped: int = 0  # labelled, but with the observation of other features
 
     def __len__(self) -> int:
@@ -60,6 +71,12 @@ class Dataset:
             self.incident[places],
             self.severity[places],
             self.alertname[places],
+            self.instance[places],
+            self.served[places],
+            self.started[places],
+            self.ended[places],
+            self.drawn[places],
+            self.guarded[places],
             self.skipped,
         )
 
@@ -81,26 +98,61 @@ class Dataset:
         return content.hexdigest()
 
 
-def build(rows: Iterable[Sequence[Any]], votes: Iterable[Vote]) -> Dataset:
-    """Rows are as `Row`, votes as `labels.Vote`; only the first row of each episode counts."""
+def always_told(_: Mapping[str, str], severity: str) -> bool:
+    """The guard as it is by default."""
+    return severity_rank(severity) >= CRITICAL
+
+
+def build(
+    rows: Iterable[Sequence[Any]],
+    votes: Iterable[Vote],
+    guarded: Callable[[Mapping[str, str], str], bool] = always_told,
+) -> Dataset:
+    """Rows are as `Row`, votes as `labels.Vote`; only the first row of each episode counts.
+
+    `guarded` says of labels and severity whether an alert is told whatever its score.
+    """
     given = labels(votes)
     first: dict[str, Row] = {}
-    for row in map(Row._make, rows):
+    for row in (Row(*each) for each in rows):
         known = first.get(row.episode)
         if row.episode in given and row.observation and (known is None or row.at < known.at):
             first[row.episode] = row
     usable = [row for row in first.values() if len(row.observation) == len(FEATURES)]
     usable.sort(key=lambda row: (row.at, row.episode))
     found = [given[row.episode] for row in usable]
-    shares = [1.0 / max(row.propensity, 1.0 / CLIP) for row in usable]
+    drawn = _drawn(usable)
+    shares = [1.0 / max(chance, 1.0 / CLIP) for chance in drawn]
+    nothing = float("nan")
     return Dataset(
-        x=np.array([row.observation for row in usable], dtype=np.float64).reshape(len(usable), len(FEATURES)),
-        label=np.array([label.value for label in found], dtype=np.float64),
-        weight=np.array([label.weight * share for label, share in zip(found, shares, strict=True)], dtype=np.float64),
-        at=np.array([row.at for row in usable], dtype=np.float64),
-        known_at=np.array([label.at for label in found], dtype=np.float64),
-        incident=np.array([row.incident for row in usable], dtype=object),
-        severity=np.array([row.severity for row in usable], dtype=object),
-        alertname=np.array([row.alertname for row in usable], dtype=object),
+        x=_floats([row.observation for row in usable]).reshape(len(usable), len(FEATURES)),
+        label=_floats([label.value for label in found]),
+        weight=_floats([label.weight * share for label, share in zip(found, shares, strict=True)]),
+        at=_floats([row.at for row in usable]),
+        known_at=_floats([label.at for label in found]),
+        incident=_words([row.incident for row in usable]),
+        severity=_words([row.severity for row in usable]),
+        alertname=_words([row.alertname for row in usable]),
+        instance=_words([row.labels.get("instance") or row.episode for row in usable]),
+        served=_floats([nothing if row.score is None else row.score for row in usable]),
+        started=_floats([row.started or row.at for row in usable]),
+        ended=_floats([nothing if row.ended is None else row.ended for row in usable]),
+        drawn=_floats(drawn),
+        guarded=np.array([guarded(row.labels, row.severity) for row in usable], dtype=np.bool_),
         skipped=len(first) - len(usable),
     )
+
+
+def _drawn(rows: Sequence[Row]) -> list[float]:
+    """The chance of each row to be voted on. Where what was kept back has votes too, telling decides nothing about it."""
+    if any(DISPUTED < row.propensity < 1.0 for row in rows):
+        return [1.0 for _ in rows]
+    return [row.propensity for row in rows]
+
+
+def _floats(values: Sequence[Any]) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+def _words(values: Sequence[str]) -> npt.NDArray[Any]:
+    return np.array(values, dtype=object)

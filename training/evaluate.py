@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from training.dataset import Dataset, Floats, Places
+from training.dataset import DISPUTED, Dataset, Floats, Places
 
 RECALLS: Final = (0.99, 0.98, 0.95)
 BINS: Final = 10
 CONFIDENCE: Final = 0.95
+DRAWN: Final = 0.5  # a verdict with a lower propensity was drawn by the audit sample
 _LEAST = 1e-6  # a certain and wrong score costs a finite loss
 
 
@@ -33,6 +34,19 @@ def evaluate(
             name: _ranking(part.take(at), scores[at], threshold, recalls)
             for name, at in ((name, np.flatnonzero(part.severity == name)) for name in severities)
         },
+    }
+
+
+def audited(dataset: Dataset) -> dict[str, Any]:
+    """What the audit sample says: of what would have been kept back, the share that was real, by alert and incident."""
+    drawn = np.flatnonzero(dataset.drawn < DRAWN)
+    real = dataset.label[drawn] < DISPUTED
+    names: dict[str, bool] = {}
+    for name, is_real in zip(dataset.incident[drawn].tolist(), real.tolist(), strict=True):
+        names[name] = names.get(name, False) or is_real
+    return {
+        "alerts": share(int(real.sum()), len(drawn)),
+        "incidents": share(sum(names.values()), len(names)),
     }
 
 

@@ -14,7 +14,8 @@ LEAST_AUC: Final = 0.6  # under it, labels and observations have next to nothing
 CALIBRATION_ERROR: Final = 0.12
 CONTRADICTION: Final = 0.2  # share of labels against the rest of the same alert in the same incident
 ENOUGH_NEIGHBOURS: Final = 30
-WORSE: Final = 1.02  # times the champion's log-loss: less is noise
+WORSE: Final = 1.1  # times the champion's log-loss: less is noise, and the champion has learned from later episodes
+ENOUGH_NEW: Final = 30  # episodes that the champion has not learned from, to compare the two on
 
 
 def before_fit(dataset: Dataset, parts: Split | None, min_votes: int) -> list[str]:
@@ -40,8 +41,10 @@ def before_fit(dataset: Dataset, parts: Split | None, min_votes: int) -> list[st
     return reasons
 
 
-def after_fit(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:
-    """Reasons not to promote; `metrics` and `champion` are of `evaluate` on the same, newest episodes."""
+def after_fit(metrics: dict[str, Any], newest: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:
+    """Reasons not to promote: `metrics` of `evaluate` on the validation part, `newest` and `champion` on what is newer
+    than all that the champion has learned from.
+    """
     reasons = []
     auc, error, count = metrics.get("roc_auc"), metrics["calibration_error"], metrics["episodes"]
     if auc is not None and auc < LEAST_AUC:
@@ -49,8 +52,9 @@ def after_fit(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[
     allowed = CALIBRATION_ERROR + 1.0 / sqrt(max(1, count))
     if error > allowed:
         reasons.append(f"calibration is off by {error:.2f}, at most {allowed:.2f} with {count} episodes")
-    if champion is not None and metrics["log_loss"] > WORSE * champion["log_loss"]:
-        loss, old = metrics["log_loss"], champion["log_loss"]
+    enough = champion is not None and champion["episodes"] >= ENOUGH_NEW
+    if champion is not None and enough and newest["log_loss"] > WORSE * champion["log_loss"]:
+        loss, old = newest["log_loss"], champion["log_loss"]
         reasons.append(f"worse than the champion on the newest episodes: log-loss {loss:.4f} against {old:.4f}")
     return reasons
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from models.artifact import Artifact, ArtifactError, Trained, fresh, try_out, version_of, write
+from models.certificate import Certificate
 from models.features import FEATURES, VERSION
 from models.scorers import LightGBMScorer
-from training import calibrate, dataset, evaluate, fit, gate, split
-from training.dataset import Dataset, Floats
+from training import calibrate, certify, dataset, evaluate, fit, gate, split
+from training.dataset import Dataset, Floats, Places
 from training.labels import Vote
 from training.report import render
 
@@ -47,21 +49,31 @@ def run(
     champion: Artifact | None = None,
     seed: int = 1,
     miss_budget: float = 0.05,
+    floor: float = CONFIDENT,
+    holds: Mapping[str, float] = {},
+    guarded: Callable[[Mapping[str, str], str], bool] = dataset.always_told,
     search: bool = False,
+    trial: bool = True,
     progress: Callable[[str], None] = lambda step: None,  # noqa: ARG005 -- called with each of STEPS when it begins
 ) -> Result:
     """Trains on what is stored and leaves the artifact in `folder` when the gate lets it pass; the same input and seed
     give the same model. Rows are as `dataset.Row`, votes as `labels.Vote`, `now` is seconds since the epoch.
 
-    `miss_budget`, the share of real alerts that may be hidden, only warns: the ladder holds every pattern to it. Whether
-    the model serves is for the caller: `promoted` says that it may.
+    `miss_budget` is the share of real incidents that may go untold in time, `floor` the least score that may keep an
+    alert back, `holds` the longest holds in seconds by severity, and `guarded` says which alerts are told whatever their
+    score: the report's `certificate` is made for these. Whether the model serves is for the caller: `promoted` says that
+    it may. Without `trial` the artifact is not tried in a process of its own: for what serves here and now only.
     """
     progress("dataset")
-    data = dataset.build(rows, votes)
+    data = dataset.build(rows, votes, guarded)
     report = _about(data, now, seed)
+    report["audit"] = evaluate.audited(data)
     progress("split")
     parts = split.split(data) if len(data) >= max(2, min_votes) else None
     refused = gate.before_fit(data, parts, min_votes)
+    if not refused:  # labels that contradict each other prove nothing
+        certificate = certify.certify(data, now=now, budget=miss_budget, floor=floor, holds=holds)
+        report["certificate"] = msgspec.to_builtins(certificate)
     if refused or parts is None:
         return _result(report, None, refused)
     report["split"] = {
@@ -74,14 +86,16 @@ def run(
     report["importance"] = dict(sorted(fitted.importance.items(), key=lambda item: -item[1]))
     trained, score = _calibrated(fitted, train, validation, data.content_hash(), now, progress)
     progress("evaluate")
-    report["metrics"] = evaluate.evaluate(validation, score, threshold=CONFIDENT)
-    report["champion"] = _of_champion(champion, validation)
+    report["metrics"] = _metrics(validation, score)
+    newest = _unseen(champion, validation)
+    report["newest"] = _metrics(validation.take(newest), score[newest])
+    report["champion"] = _of_champion(champion, validation, newest)
     progress("gate")
-    refused = gate.after_fit(report["metrics"], report["champion"])
+    refused = gate.after_fit(report["metrics"], report["newest"], report["champion"])
     report["warnings"] = gate.warnings(report["metrics"], miss_budget)
     progress("artifact")
     trained = replace(trained, metrics=report["metrics"])
-    return _result(report, version_of(trained), refused or _written(folder, trained, key))
+    return _result(report, version_of(trained), refused or _written(folder, trained, key, trial=trial))
 
 
 def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
@@ -132,18 +146,35 @@ def _log_odds(artifact: Artifact, part: Dataset) -> Floats:
     return calibrate.log_odds(p)
 
 
-def _of_champion(champion: Artifact | None, validation: Dataset) -> dict[str, Any] | None:
-    """The same metrics for what serves now, calibrated anew in the same way: it may have been calibrated on these rows."""
-    if champion is None or champion.manifest.get("features") != list(FEATURES):
+def _unseen(champion: Artifact | None, validation: Dataset) -> Places:
+    """The validation episodes labelled since the champion was made: only these compare the two fairly."""
+    made = None if champion is None else champion.manifest.get("created_at")
+    return np.arange(len(validation)) if made is None else np.flatnonzero(validation.known_at > made)
+
+
+def _metrics(part: Dataset, score: Floats) -> dict[str, Any]:
+    return evaluate.evaluate(part, score, threshold=CONFIDENT)
+
+
+def _of_champion(champion: Artifact | None, validation: Dataset, newest: Places) -> dict[str, Any] | None:
+    """The metrics of what serves now, as it serves, on episodes that it has not learned from."""
+    if champion is None or champion.manifest.get("features") != list(FEATURES) or not len(newest):
         return None
-    raw = _log_odds(champion, validation)
-    score = calibrate.held_out(raw, validation.label, validation.weight, validation.incident)
-    return {"version": champion.version, **evaluate.evaluate(validation, score, threshold=CONFIDENT)}
+    part = validation.take(newest)
+    score = np.array(LightGBMScorer(champion).score([tuple(row) for row in part.x.tolist()]))
+    return {"version": champion.version, **_metrics(part, score)}
 
 
-def _written(folder: Path, trained: Trained, key: bytes | None) -> list[str]:
-    """Writes the artifact and tries it out as the server will; why not, if it fails."""
+def certificate_of(report: dict[str, Any]) -> Certificate | None:
+    """What a report's run has proven; None when it came to no proof. Raises msgspec.ValidationError."""
+    return msgspec.convert(report["certificate"], Certificate) if "certificate" in report else None
+
+
+def _written(folder: Path, trained: Trained, key: bytes | None, *, trial: bool) -> list[str]:
+    """Writes the artifact and, with `trial`, tries it out as the server will; why not, if it fails."""
     write(folder, trained, key)
+    if not trial:
+        return []
     try:
         try_out(folder, key, TRY_SECONDS)
     except ArtifactError as error:

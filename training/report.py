@@ -24,12 +24,26 @@ def render(report: dict[str, Any]) -> str:
         lines += _metrics(report["metrics"], report.get("champion"))
         lines += ["", "what it looks at:"]
         lines += [f"  {share:6.1%}  {name}" for name, share in list(report["importance"].items())[:TOP]]
+    if "certificate" in report:
+        lines += ["", *(_granted(name, report["certificate"][name]) for name in ("hold", "suppress"))]
+    if report["audit"]["incidents"]["trials"]:
+        lines.append(f"audit sample             {_share(report['audit']['incidents'])} of its incidents were real")
     lines += ["", *(f"warning: {warning}" for warning in report["warnings"])]
     if report["refused"]:
         lines += ["refused, the model in service stays:", *(f"  - {reason}" for reason in report["refused"])]
     else:
         lines.append(f"passed the gate: {report['version']}")
     return "\n".join(lines) + "\n"
+
+
+def _granted(name: str, grant: dict[str, Any]) -> str:
+    """What the certificate allows, or what it lacks."""
+    tested = f"{grant['missed']} of {grant['clusters']} real clusters late or lost, at most {grant['bound']:.1%} with {grant['confidence']:.1%} confidence (look {grant['look']})"
+    if grant["threshold"] is not None:
+        return f"{name:<24} from a score of {grant['threshold']:.2f} on: {tested}"
+    if grant["look"] == 0:
+        return f"{name:<24} nothing yet: {grant['clusters']} real clusters are known, {grant['needed']} more are needed"
+    return f"{name:<24} nothing: at the highest score {tested}, {grant['budget']:.1%} is allowed; next look after {grant['needed']} more"
 
 
 def _metrics(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:

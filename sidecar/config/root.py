@@ -54,6 +54,7 @@ class Config(Section):
     deduplication: spec.Deduplication = spec.Deduplication()
     folding: ours.Folding = ours.Folding()
     holding: ours.Holding = ours.Holding()
+    audit_sample: ours.AuditSample = ours.AuditSample()
     inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
     time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
     aggregation_rules: dict[str, later.AggregationRule] = Field(default={})

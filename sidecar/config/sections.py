@@ -144,7 +144,8 @@ class Folding(Section):
     """After an incident's first message, the next alert interrupts again when this has passed."""
 
 
-_HELD = {"CRITICAL": 0.0, "WARNING": 300.0, "INFO": 600.0}
+# Ten minutes and one more: Alertmanager tells of an end with the group's next interval, five minutes later by default.
+_HELD = {"CRITICAL": 0.0, "WARNING": 660.0, "INFO": 660.0}
 
 
 class Holding(Section):
@@ -158,6 +159,22 @@ class Holding(Section):
     def max_for(self, severity: str) -> float:
         """The longest hold in seconds; 0 for a severity that is never held."""
         return self.max.get(severity, 0.0)
+
+
+class AuditSample(Section):
+    """What would be kept back by score and is told all the same, at random and marked, to know what is missed."""
+
+    share: float = Field(default=0.05, ge=0, le=1)
+    """Of what would be kept back, drawn per instance and hour."""
+    first_month: float = Field(default=0.1, ge=0, le=1)
+    """The share in the first 30 days."""
+
+    def share_after(self, age: float) -> float:
+        """The share after `age` seconds of history."""
+        return self.first_month if age < _MONTH else self.share
+
+
+_MONTH = 30 * 86_400.0
 
 
 def _over(defaults: Mapping[str, Any], given: Any) -> Any:
@@ -241,7 +258,7 @@ class Training(Section):
     signing_key: Secret | None = None
     """Signs promoted models; without it they are only checked for damage."""
     miss_budget: float = Field(default=0.05, gt=0, lt=1)
-    """The share of real incidents that suppression may hide at most: the ladder holds every alertname to it."""
+    """The share of real incidents that suppression may leave untold for 15 minutes; holding may four times it."""
     min_votes: int = Field(default=50, ge=1)
     """Fewer votes than this, and nothing is trained."""
 

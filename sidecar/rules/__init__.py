@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sidecar.rules.audit_sample import audit_sample
 from sidecar.rules.base import Batch, Facts, Rule
 from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
@@ -24,6 +25,7 @@ RULES: Final[tuple[Rule, ...]] = (
     suppression_by_score,
     repeated_false_positive,
     guard,
+    audit_sample,
     routing,
 )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import is_
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from models.certificate import Certificate
 from sidecar.config import Config
 from sidecar.domain import SEVERITY_RANK, Decision, Pattern, Reason, SilenceRequest, Verdict
 from sidecar.state import State
@@ -23,6 +24,7 @@ class Facts(Struct, frozen=True):
     config: Config
     state: State
     voted: frozenset[Pattern] = frozenset()  # patterns that votes of this batch touched
+    certificate: Certificate | None = None  # from which score on alerts may be kept back
 
 
 class Batch(Struct, frozen=True):
@@ -53,7 +55,20 @@ def changed(batch: Batch, decisions: Iterable[Decision]) -> Batch:
     return replace(batch, decisions=new)
 
 
-def guarded(labels: dict[str, str], severity: str, config: Config) -> bool:
+def open_incident(keys: Iterable[str], facts: Facts) -> tuple[str, str, float] | None:
+    """(key, incident, since) of the first fold key whose incident people were told of, lately enough to still read it."""
+    state, limit = facts.state, facts.config.folding.for_
+    for key in keys:
+        name = state.folding.get(key)
+        if name is None:
+            continue
+        incident = state.incidents.get(name)
+        if incident is not None and incident.first_told is not None and facts.now - incident.first_told <= limit:
+            return key, name, facts.now - incident.first_told
+    return None
+
+
+def guarded(labels: Mapping[str, str], severity: str, config: Config) -> bool:
     """Whether an alert may never be kept back. A severity that nobody defined counts as CRITICAL."""
     never = config.guard.severities
     if severity in never or (severity not in SEVERITY_RANK and "CRITICAL" in never):

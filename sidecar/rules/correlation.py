@@ -13,8 +13,7 @@ from msgspec.structs import replace
 
 from sidecar.config import Config
 from sidecar.domain import Decision, Reason, Received, Verdict
-from sidecar.rules.base import Batch, Facts, changed, moment, refined
-from sidecar.state import Incident
+from sidecar.rules.base import Batch, Facts, changed, moment, open_incident, refined
 
 
 def fold_keys(received: Received, config: Config) -> tuple[str, ...]:
@@ -42,17 +41,12 @@ def temporal_correlation(batch: Batch, facts: Facts) -> Batch:
 def _fold(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reason]]) -> Decision:
     if decision.verdict is not Verdict.NOTIFY:
         return decision
-    keys, folding = decision.scored.keys[:-1], facts.state.folding
-    for key in keys:
-        name = folding.get(key)
-        if name is None:
-            continue
-        incident = facts.state.incidents.get(name)
-        if incident is not None and is_open(incident, facts):
-            told = moment(facts.now - (incident.first_told or 0.0))
-            return refined(
-                decision, Verdict.FOLD, "temporal_correlation", f"{_of(key)}, told {told} ago", incident=name
-            )
+    keys = decision.scored.keys[:-1]
+    found = open_incident(keys, facts)
+    if found is not None:
+        key, name, since = found
+        sentence = f"{_of(key)}, told {moment(since)} ago"
+        return refined(decision, Verdict.FOLD, "temporal_correlation", sentence, incident=name)
     for key in keys:
         first, reason = opened.get(key, _NOBODY)
         if reason is not None and first != decision.incident:
@@ -61,11 +55,6 @@ def _fold(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reason]
         reason = Reason("temporal_correlation", f"{_of(key)}, in the same message")
         opened[key] = (decision.incident, reason)
     return decision
-
-
-def is_open(incident: Incident, facts: Facts) -> bool:
-    """Whether people were told of it, recently enough to still read what is added to it."""
-    return incident.first_told is not None and facts.now - incident.first_told <= facts.config.folding.for_
 
 
 def _of(key: str) -> str:

@@ -7,6 +7,8 @@ from msgspec.structs import replace
 from sidecar.domain import Decision, Reason, Verdict, severity_rank
 from sidecar.rules.base import TELLS, Batch, Facts, changed, guarded, refined
 
+QUIET = 600.0  # s: twice Alertmanager's usual group_interval
+
 
 def routing(batch: Batch, facts: Facts) -> Batch:
     """Give each decision its receivers; an operator's empty list means the digest."""
@@ -31,14 +33,15 @@ def _route(decision: Decision, facts: Facts) -> Decision:
 
 
 def _raised(decision: Decision, facts: Facts) -> Decision:
-    """A severity above what people were told of, or a guarded one that fires again after all had cleared, interrupts."""
+    """A severity above what people were told of, or a guarded one that fires again after all was quiet, interrupts."""
     incident = facts.state.incidents.get(decision.incident)
     if incident is None or incident.first_told is None:
         return decision
     severity = decision.scored.pattern.severity
     if severity_rank(severity) > incident.rank:
         return refined(decision, Verdict.FOLD, "routing", f"severity raised to {severity}", interrupts=True)
-    if incident.firing == 0 and guarded(decision.scored.alert.labels, severity, facts.config):
+    quiet = facts.now - incident.last > QUIET  # what goes off and on again within minutes is one thing
+    if incident.firing == 0 and quiet and guarded(decision.scored.alert.labels, severity, facts.config):
         return refined(
             decision, Verdict.FOLD, "routing", f"{severity} fires again after it had cleared", interrupts=True
         )

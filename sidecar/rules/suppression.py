@@ -1,21 +1,30 @@
-"""Suppression by score: what the model takes for noise is suppressed or held, as far as its pattern has earned it.
+"""Suppression by score: what is taken for noise is held or suppressed, as far as it has been proven and earned.
 
-The ladder (mode: ladder) is climbed per alertname by labelled incidents: the Clopper-Pearson upper bound on the share
-of real ones must be at or below the miss budget to suppress, and at or below four times it to hold. One confirmed miss
-raises the bound at once. In mode auto the score alone decides, as the specification reads literally.
+In mode ladder two proofs are needed. The certificate says from which score on alerts may be kept back at all: it bounds
+the share of real incidents that would not have been told within 15 minutes (training/certify.py). The alertname says how
+far: three incidents voted noise let it hold; to suppress, the Clopper-Pearson upper bound on the share of real ones among
+its own judged incidents must be within the miss budget. One confirmed miss, an alert kept back and then called real,
+takes the rung away until eleven noise incidents have earned it anew. A hold delays what still fires, and hides only what
+has cleared by itself. In mode auto the score alone decides, as the specification reads literally.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
+from models.certificate import STALE_SECONDS, speaks_against
 from models.evidence import upper_bound
+from models.features import unpack
 from sidecar.domain import Decision, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
 from sidecar.state import Incident, keys_of
 
-CONFIDENCE = 0.9
-HOLD_BUDGET = 4  # times the miss budget: a hold delays, it does not hide
-WINDOW = 60 * 86400.0  # s: how far back labelled incidents count
-TYPICAL = 0.8  # a hold waits as long as this share of the pattern's short episodes lasts
+RULE: Final = "suppression_by_score"
+CONFIDENCE: Final = 0.9
+WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
+TYPICAL: Final = 0.9  # a hold waits as long as this share of the pattern's short episodes lasts
+FAMILIAR: Final = 3  # judged noise incidents of an alertname before anything of it is held
+EARNED_ANEW: Final = 11  # noise incidents after a confirmed miss: none real among them is proof enough to hold again
 
 
 def suppression_by_score(batch: Batch, facts: Facts) -> Batch:
@@ -35,7 +44,7 @@ def _judge(decision: Decision, facts: Facts, gone: set[str]) -> Decision:
         gone.add(judged.incident)
     elif judged.incident in gone:  # the alert it was folded behind is not told: this one opens the incident instead
         gone.discard(judged.incident)
-        return refined(judged, Verdict.NOTIFY, "suppression_by_score", "the first of its incident to pass the score")
+        return refined(judged, Verdict.NOTIFY, RULE, "the first of its incident to pass the score")
     return judged
 
 
@@ -47,38 +56,61 @@ def _by_score(decision: Decision, facts: Facts) -> Decision:
     score, config = decision.scored.score, facts.config
     if score is None or score < min(config.holding.min_score, config.confidence_threshold):
         return decision
-    rung, why = _rung(decision, facts)
-    threshold = config.confidence_threshold
-    if rung == "suppress" and score >= threshold and config.auto_suppress:
-        sentence = f"score {score:.2f} is at or above {threshold:.2f}; {why}"
-        return refined(decision, Verdict.SUPPRESS, "suppression_by_score", sentence)
-    wait = _hold_time(decision, facts) if rung in ("suppress", "hold") and score >= config.holding.min_score else 0.0
-    if wait <= 0:
+    return _literally(decision, score, facts) if config.mode == "auto" else _laddered(decision, score, facts)
+
+
+def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
+    threshold, why = facts.config.confidence_threshold, "mode auto lets the score decide"
+    if score >= threshold and facts.config.auto_suppress:
+        return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {threshold:.2f}; {why}")
+    return _held(decision, score, why, facts) if score >= facts.config.holding.min_score else decision
+
+
+def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
+    certificate, config = facts.certificate, facts.config
+    if certificate is None or facts.now - certificate.at > STALE_SECONDS or score < config.confidence_threshold:
         return decision
-    sentence = f"score {score:.2f}, and alerts like it usually clear within {moment(wait)}; {why}"
-    return refined(decision, Verdict.HOLD, "suppression_by_score", sentence, until=facts.now + wait)
+    allowed = certificate.hold.threshold
+    if allowed is None or score < allowed or speaks_against(unpack(decision.scored.observation)):
+        return decision
+    rung, why = _rung(decision, facts)
+    limit = certificate.suppress.threshold
+    if rung == "suppress" and limit is not None and score >= limit and config.auto_suppress:
+        return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {limit:.2f}; {why}")
+    return decision if rung == "observe" else _held(decision, score, why, facts)
 
 
 def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
     """How far this alertname may go, and why."""
-    if facts.config.mode == "auto":
-        return "suppress", "mode auto lets the score decide"
-    name = decision.scored.pattern.alertname
-    noise, real = facts.state.judged(name, facts.now - WINDOW)
-    streak = facts.state.noise_since_real(name, facts.now - WINDOW)  # one confirmed miss, and the rung is earned anew
+    name, since = decision.scored.pattern.alertname, facts.now - WINDOW
+    noise, real = facts.state.judged(name, since)
+    said = f"{noise} of {noise + real} judged incidents of {name} were noise"
+    missed = facts.state.missed.get(name)
+    earned = noise if missed is None else facts.state.judged(name, max(since, missed))[0]
+    if noise < FAMILIAR or (missed is not None and earned < EARNED_ANEW):
+        return "observe", said
+    streak = facts.state.noise_since_real(name, since)
     bound = max(upper_bound(real, noise + real, CONFIDENCE), upper_bound(0, streak, CONFIDENCE))
-    budget = facts.config.training.miss_budget
-    said = f"{noise} of {noise + real} judged incidents of {name} were noise, at most {bound:.0%} of them are real"
-    if bound <= budget:
-        return "suppress", said
-    return ("hold" if bound <= HOLD_BUDGET * budget else "observe"), said
+    if bound <= facts.config.training.miss_budget:
+        return "suppress", f"{said}, at most {bound:.0%} of them are real"
+    return "hold", said
+
+
+def _held(decision: Decision, score: float, why: str, facts: Facts) -> Decision:
+    wait = _hold_time(decision, facts)
+    if wait <= 0:
+        return decision
+    sentence = f"score {score:.2f}: told if it still fires in {moment(wait)}; {why}"
+    return refined(decision, Verdict.HOLD, RULE, sentence, until=facts.now + wait)
 
 
 def _hold_time(decision: Decision, facts: Facts) -> float:
-    """How long this pattern's short episodes usually last, bounded per severity by configuration."""
-    alert, now = decision.scored.alert, facts.now
-    bound = facts.config.holding.max_for(decision.scored.pattern.severity)
+    """How long this pattern's short episodes usually last, and until Alertmanager tells us of their end, bounded."""
+    alert, now, config = decision.scored.alert, facts.now, facts.config
+    bound = config.holding.max_for(decision.scored.pattern.severity)
     if bound <= 0 or now - alert.starts_at >= bound:
         return 0.0  # it has fired as long as we would have waited
     usual = facts.state.statistics.clears_within(keys_of(alert.fingerprint, alert.labels), TYPICAL, now)
-    return 0.0 if usual is None else min(bound, usual)
+    if usual is None:
+        return bound
+    return min(bound, usual + config.group_for(config.domain_of(alert.labels)).group_interval)

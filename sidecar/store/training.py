@@ -17,7 +17,7 @@ CHAMPION, RETIRED, REFUSED = "champion", "retired", "refused"
 async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:
     """The first decision with an observation on each episode, in the order of time.
 
-    Rows: (episode, incident, at, severity, alertname, observation, model, propensity).
+    Rows: (episode, incident, at, severity, alertname, observation, model, propensity, score, started, ended, labels).
     """
     place = func.row_number().over(partition_by=decisions.c.episode, order_by=(decisions.c.seq, decisions.c.n))
     first = select(decisions, place.label("place")).where(decisions.c.observation != "").subquery()
@@ -31,13 +31,17 @@ async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any,
             first.c.observation,
             first.c.model,
             first.c.propensity,
+            first.c.score,
+            episodes.c.starts_at,
+            episodes.c.ended_at,
+            episodes.c.labels,
         )
         .join(episodes, episodes.c.episode == first.c.episode)
         .where(first.c.place == 1)
         .order_by(first.c.at, first.c.episode)
     )
     rows = await connection.execute(query)
-    return [(*row[:5], seen_by(row[5]), *row[6:]) for row in rows]
+    return [(*row[:5], seen_by(row[5]), *row[6:11], msgspec.json.decode(row[11], type=dict[str, str])) for row in rows]
 
 
 async def votes_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:
@@ -78,6 +82,13 @@ async def rollback(connection: AsyncConnection, at: float) -> str | None:
     if version is not None:
         await promote(connection, version, at)
     return version
+
+
+async def newest_report(connection: AsyncConnection) -> tuple[float, dict[str, Any]] | None:
+    """(when, report) of the newest training run, promoted or refused; None before the first."""
+    query = select(artifacts.c.created_at, artifacts.c.report).order_by(artifacts.c.created_at.desc()).limit(1)
+    row = (await connection.execute(query)).first()
+    return None if row is None else (float(row[0]), msgspec.json.decode(row[1]))
 
 
 async def champion_version(connection: AsyncConnection) -> str | None:

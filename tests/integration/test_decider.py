@@ -300,6 +300,8 @@ async def test_a_scorer_that_fails_on_one_batch_member_is_found_too(database):
     """Whatever the error is."""
 
     class Touchy:
+        certificate = None
+
         def score(self, rows: Sequence[tuple[float, ...]]) -> tuple[list[float | None], str]:
             if len(rows) > 1:
                 raise KeyError("a defect")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.certificate import Certificate
 from sidecar.config import Config
 from sidecar.domain import Alert, Decision, Delivered, Plan, Received, Voted
 from sidecar.intake.webhook import fingerprint_of
@@ -14,10 +15,11 @@ NOON = 1_795_000_000.0  # a Wednesday in November 2026
 
 
 class Fixed:
-    """A scorer that says what it is told to say."""
+    """A scorer that says what it is told to say, with what has been proven for it."""
 
-    def __init__(self, score: float | None) -> None:
+    def __init__(self, score: float | None, certificate: Certificate | None = None) -> None:
         self.value = score
+        self.certificate = certificate
 
     def score(self, rows):
         return [self.value] * len(rows), "fixed"

@@ -1,0 +1,212 @@
+"""The ladder: what a certificate and an alertname's own votes let the score do, and what takes it back."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.certificate import STALE_SECONDS, Certificate, Grant
+from sidecar.domain import Decision, Verdict
+from sidecar.pipeline import Inputs
+from tests.unit.stories import Fixed, World
+
+NO_FOLDING = {"folding": {"labels": [], "group": False}, "audit_sample": {"share": 0, "first_month": 0}}
+
+
+def ladder(score: float = 0.95, *, hold: float | None = 0.9, suppress: float | None = None, **config) -> World:
+    """A world in which a certificate of now allows this."""
+    world = World(score, mode="ladder", **{**NO_FOLDING, **config})
+    prove(world, score, hold, suppress)
+    return world
+
+
+def prove(world: World, score: float, hold: float | None = 0.9, suppress: float | None = None) -> None:
+    world.scoring = Fixed(score, Certificate(world.now, Grant(hold), Grant(suppress)))
+
+
+def judged(world: World, count: int, kind: str = "false_positive") -> None:
+    """So many incidents of HighLatency, each on an instance of its own, told and voted on; the certificate is renewed."""
+    certificate = world.scoring.certificate
+    for n in range(count):
+        world.scoring = Fixed(0.1)
+        decision = world.fire(instance=f"{kind}{world.now:.0f}")
+        world.vote(decision, kind, who=f"p{n % 3}")
+        world.now += 4000
+        world.clear(world.now - 4000, instance=decision.scored.alert.labels["instance"])
+    world.state.silences.clear()
+    prove(world, 0.95, certificate.hold.threshold, certificate.suppress.threshold)
+
+
+def reason(decision: Decision) -> str:
+    return next((one.sentence for one in decision.reasons if one.rule == "suppression_by_score"), "")
+
+
+def test_without_a_certificate_nothing_is_kept_back():
+    world = World(0.99, mode="ladder", **NO_FOLDING)
+    world.scoring = Fixed(0.1, Certificate(world.now))
+    judged(world, 60)
+    world.scoring = Fixed(0.99)
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+
+
+@pytest.mark.parametrize("score", [0.84, 0.89])
+def test_a_score_under_the_floor_or_the_certificate_is_told(score):
+    world = ladder(score)
+    judged(world, 5)
+    world.scoring = Fixed(score, world.scoring.certificate)
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+
+
+def test_the_floor_of_the_operator_stands_above_the_certificate():
+    models = [{"name": "m", "type": "binary-classifier", "confidence_threshold": 0.97}]
+    world = ladder(hold=0.9, ml_anomaly_detection={"models": models})
+    judged(world, 5)
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+
+
+def test_an_alertname_with_too_few_votes_is_told():
+    world = ladder()
+    judged(world, 2)
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+    judged(world, 1)
+    assert world.fire(instance="another").verdict is Verdict.HOLD
+
+
+def test_a_hold_waits_no_longer_than_its_severity_may():
+    world = ladder(holding={"max": {"WARNING": "5m"}})
+    judged(world, 5)
+    held = world.fire(instance="next")
+    assert held.verdict is Verdict.HOLD
+    assert world.now < held.until <= world.now + 300
+    assert "told if it still fires" in reason(held)
+
+
+def test_a_certificate_that_nobody_renewed_allows_nothing():
+    world = ladder()
+    judged(world, 5)
+    world.now += STALE_SECONDS + 1
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+
+
+def test_suppression_needs_both_the_certificate_and_the_name_to_have_earned_it():
+    """Forty-five incidents, none real, prove 5 % at 90 % confidence; one real among them takes it away."""
+    world = ladder(suppress=None)
+    judged(world, 50)
+    assert world.fire(instance="held").verdict is Verdict.HOLD
+    prove(world, 0.95, 0.9, 0.92)
+    assert world.fire(instance="gone").verdict is Verdict.SUPPRESS
+    judged(world, 1, "useful")
+    assert world.fire(instance="after").verdict is Verdict.HOLD
+
+
+def test_auto_suppress_false_only_holds():
+    off = {"models": [{"name": "m", "type": "binary-classifier", "auto_suppress": False}]}
+    world = ladder(suppress=0.9, ml_anomaly_detection=off)
+    judged(world, 50)
+    assert world.fire(instance="next").verdict is Verdict.HOLD
+
+
+def test_a_vote_real_on_exactly_this_alert_has_it_told_next_time():
+    world = ladder()
+    judged(world, 5)
+    world.scoring = Fixed(0.1, world.scoring.certificate)
+    first = world.fire(instance="odd")
+    world.vote(first, "useful")
+    world.now += 4000
+    world.clear(world.now - 4000, instance="odd")
+    prove(world, 0.95)
+    assert world.fire(instance="odd").verdict is Verdict.NOTIFY
+    assert world.fire(instance="usual").verdict is Verdict.HOLD
+
+
+def test_a_burst_of_different_alerts_on_an_instance_is_told():
+    world = ladder()
+    judged(world, 5)
+    world.scoring = Fixed(0.1, world.scoring.certificate)
+    for n in range(5):
+        world.fire(instance="burning", alertname=f"Rare{n}")
+        world.now += 5
+    prove(world, 0.95)
+    assert world.fire(instance="burning").verdict is Verdict.NOTIFY
+
+
+def test_one_confirmed_miss_takes_the_rung_away_until_it_is_earned_anew():
+    """An alert that was kept back and is then called real; eleven noise incidents give the rung back."""
+    world = ladder()
+    judged(world, 5)
+    held = world.fire(instance="missed")
+    world.now += 60
+    world.clear(world.now - 60, instance="missed")
+    assert world.last.decisions[0].verdict is Verdict.DIGEST
+    world.vote(held, "useful")
+    world.now += 60
+    assert world.fire(instance="after").verdict is Verdict.NOTIFY
+    judged(world, 10)
+    assert world.fire(instance="ten").verdict is Verdict.NOTIFY
+    judged(world, 1)
+    assert world.fire(instance="eleven").verdict is Verdict.HOLD
+
+
+def test_what_clears_while_held_joins_the_incident_that_people_have_by_now():
+    world = ladder(folding={"labels": ["instance"], "group": False})
+    judged(world, 5)
+    since = world.now
+    world.fire(instance="i9")
+    world.scoring = Fixed(0.1, world.scoring.certificate)
+    world.now += 30
+    opened = world.fire(instance="i9", alertname="DiskFull")
+    world.now += 30
+    cleared = world.clear(since, instance="i9").decisions[0]
+    assert (cleared.verdict, cleared.incident) == (Verdict.FOLD, opened.incident)
+    assert world.kinds() == ["update"]
+    assert world.state.next_due() is None
+
+
+def test_guarded_alerts_flap_within_minutes_without_interrupting_again():
+    """A CRITICAL that comes back within ten minutes updates what people have; after them it interrupts."""
+    world = World(0.1)
+    world.fire(severity="critical")
+    for quiet, interrupts in ((120, False), (700, True)):
+        world.now += 60
+        world.clear(world.now - 60, severity="critical")
+        world.now += quiet
+        assert world.fire(severity="critical").interrupts is interrupts
+
+
+def test_the_audit_sample_tells_its_share_and_says_so():
+    """Drawn per instance and hour: about the share of them is told, marked, with its propensity on both sides."""
+    world = ladder(audit_sample={"share": 0.2, "first_month": 0.2})
+    judged(world, 5)
+    alerts = tuple(world.alert(instance=f"n{n}") for n in range(500))
+    decisions = world.batch(Inputs(alerts)).decisions
+    told = [one for one in decisions if one.verdict is Verdict.NOTIFY]
+    assert 60 < len(told) < 140
+    assert {one.propensity for one in told} == {0.2}
+    assert {one.marks for one in told} == {("audit sample: would have been held",)}
+    assert {one.propensity for one in decisions if one.verdict is Verdict.HOLD} == {0.8}
+
+
+def test_the_audit_sample_draws_an_instance_as_a_whole():
+    world = ladder(audit_sample={"share": 0.5, "first_month": 0.5})
+    judged(world, 5)
+    world.now = world.now // 3600 * 3600 + 3600
+    for n in range(20):
+        one, other = (world.fire(instance=f"n{n}", pod=pod) for pod in ("a", "b"))
+        assert one.verdict == other.verdict
+
+
+def test_the_audit_sample_is_larger_in_the_first_month():
+    world = ladder(audit_sample={"share": 0.0, "first_month": 1.0})
+    judged(world, 5)
+    assert world.fire(instance="young").verdict is Verdict.NOTIFY
+    world.now += 31 * 86400
+    prove(world, 0.95)
+    assert world.fire(instance="old").verdict is Verdict.HOLD
+
+
+def test_shadow_mode_keeps_nothing_back_and_is_not_sampled():
+    world = ladder(audit_sample={"share": 1.0, "first_month": 1.0})
+    judged(world, 5)
+    shadow = World(0.95, mode="shadow", **NO_FOLDING)
+    shadow.state, shadow.now, shadow.scoring = world.state, world.now, world.scoring
+    told = shadow.fire(instance="next")
+    assert (told.verdict, told.marks, told.propensity) == (Verdict.NOTIFY, ("shadow: would have been held",), 1.0)

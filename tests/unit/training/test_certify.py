@@ -1,0 +1,150 @@
+"""What a certificate may say of past clusters, and how much evidence it takes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from models.certificate import Certificate
+from models.evidence import upper_bound
+from models.features import FEATURES
+from training import certify
+from training.dataset import Row, build
+
+HOUR = 3600.0
+QUIET = [-1.0] * len(FEATURES)  # no votes known, no burst
+
+
+def row(
+    n: int, at: float, instance: str, score: float | None, lasts: float | None = 60.0, severity: str = "WARNING", **more
+):
+    propensity = more.get("propensity", 1.0)
+    ended = None if lasts is None else at + lasts
+    return Row(f"e{n}", f"i{n}", at, severity, "A", QUIET, "m", propensity, score, at, ended, {"instance": instance})
+
+
+def made(rows, kinds=None):
+    votes = [(one.episode, "ada", (kinds or {}).get(one.episode, "useful"), one.at + 2 * HOUR, False) for one in rows]
+    return build(rows, votes)
+
+
+def certified(rows, kinds=None, **more) -> Certificate:
+    settings = {"now": 1e9, "budget": 0.05, "floor": 0.85, "holds": {"WARNING": 600.0}} | more
+    return certify.certify(made(rows, kinds), **settings)
+
+
+def one_each(count: int, score: float, lasts: float = 60.0, **more):
+    return [row(n, n * HOUR, f"h{n}", score, lasts, **more) for n in range(count)]
+
+
+def test_a_cluster_is_an_instances_real_alerts_without_half_an_hour_of_quiet():
+    """A gap is from the last end to the next start; false alerts and other instances are not in it."""
+    rows = [
+        row(0, 0.0, "a", 0.1, 3600.0), row(1, 600.0, "a", 0.1, 60.0), row(2, 5300.0, "a", 0.1), row(3, 7300.0, "a", 0.1),
+        row(4, 7400.0, "b", 0.1), row(5, 9000.0, "a", 0.1),
+    ]  # fmt: skip
+    found = certify.clusters(made(rows, {"e5": "false_positive"}), 1e9)
+    assert sorted(cluster.places for cluster in found) == [(0, 1, 2), (3,), (4,)]
+
+
+def test_what_has_not_ended_joins_all_that_follows():
+    rows = [row(0, 0.0, "a", 0.1, None), row(1, 9 * HOUR, "a", 0.1)]
+    assert [cluster.places for cluster in certify.clusters(made(rows), 1e9)] == [(0, 1)]
+
+
+def test_too_few_clusters_allow_nothing_and_say_how_many_more():
+    first = certify.first_look(0.1, certify.ALPHA)
+    assert upper_bound(0, first, 0.95) <= 0.1 < upper_bound(0, first - 1, 0.95)
+    grant = certified(one_each(first - 1, 0.1)).hold
+    assert (grant.threshold, grant.clusters, grant.needed, grant.look) == (None, first - 1, 1, 0)
+    assert certified(one_each(first, 0.1)).hold.threshold == 0.85
+
+
+def test_no_rows_are_no_proof():
+    grant = certified([]).hold
+    assert (grant.threshold, grant.clusters) == (None, 0)
+
+
+def test_the_walk_stops_above_the_real_ones():
+    """With most real alerts at 0.93, nothing at or below it is allowed."""
+    grant = certified([*one_each(40, 0.93), *(row(n, n * HOUR, f"h{n}", 0.2) for n in range(40, 60))]).hold
+    assert grant.threshold == pytest.approx(0.94)
+    assert (grant.missed, grant.clusters) == (0, 58)
+    assert grant.bound == pytest.approx(upper_bound(0, 58, grant.confidence))
+
+
+def test_an_unsafe_top_allows_nothing_and_shows_what_was_missed():
+    grant = certified(one_each(60, 1.0)).hold
+    assert (grant.threshold, grant.missed) == (None, grant.clusters)
+
+
+def test_the_floor_is_never_crossed():
+    assert certified(one_each(60, 0.1), floor=0.95).hold.threshold == pytest.approx(0.95)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lasts": 700.0}, True),  # it outlasts the hold, and is told then
+        ({"lasts": 500.0}, False),
+        ({"severity": "CRITICAL"}, True),
+        ({"severity": "INFO", "lasts": 700.0}, True),  # no hold for it: told at once, or suppressed
+    ],
+)
+def test_what_the_policy_would_tell_is_not_missed(change, told):
+    rows = one_each(60, 0.99, **change)
+    grant = certified(rows, holds={"WARNING": 600.0, "INFO": 600.0}).hold
+    assert (grant.threshold is not None) is told
+
+
+def test_suppressing_hides_what_a_hold_would_have_told():
+    made_ = certified(one_each(300, 0.99, lasts=5000.0))
+    assert made_.hold.threshold == 0.85
+    assert made_.suppress.threshold is None
+
+
+def test_a_cluster_is_told_by_any_of_its_alerts_in_time():
+    """A second alert with a low score ten minutes later saves it; one after twenty minutes saves only the loss."""
+
+    def pairs(later: float):
+        return [
+            one
+            for n in range(60)
+            for one in (row(2 * n, n * 9 * HOUR, f"h{n}", 0.99), row(2 * n + 1, n * 9 * HOUR + later, f"h{n}", 0.1))
+        ]
+
+    assert certified(pairs(600.0)).hold.missed == 0
+    late = certified(pairs(1200.0)).hold
+    assert (late.threshold, late.missed) == (None, late.clusters)
+
+
+def test_looks_spend_the_confidence_once():
+    """All looks together are wrong with at most alpha; they come at each doubling."""
+    looks = certify.looks(14, 0.1)
+    first = [next(looks) for _ in range(200)]
+    assert [size for _, size, _ in first[:4]] == [14, 28, 56, 112]
+    assert math.fsum(1 - confidence for *_, confidence in first) <= 0.1
+
+
+def test_between_looks_the_certificate_stands():
+    """What comes after a look changes nothing until the next one."""
+    first = certify.first_look(0.1, certify.ALPHA)
+    good = one_each(first, 0.1)
+    bad = [row(n, n * HOUR, f"h{n}", 0.99) for n in range(first, 2 * first)]
+    assert certified([*good, *bad[:-1]]).hold.threshold == 0.85
+    assert certified([*good, *bad]).hold.threshold is None
+
+
+def test_a_missed_cluster_that_only_the_audit_sample_saw_stands_for_those_it_was_drawn_from():
+    good = one_each(100, 0.1)
+    seen = [*good, row(200, 1.0, "x", 0.99)]
+    assert certified(seen).hold.missed <= 1
+    drawn = [*good[:50], row(200, 60.0, "x", 0.99, propensity=0.05), *good[50:]]
+    grant = certified(drawn).hold
+    assert grant.threshold is None
+    assert grant.missed == 20
+
+
+def test_an_unscored_alert_is_told():
+    assert certified([row(n, n * HOUR, f"h{n}", None) for n in range(60)]).hold.threshold == 0.85

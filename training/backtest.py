@@ -1,0 +1,143 @@
+"""A history through the real pipeline without a store: the same rules, models and nightly job, on a virtual clock.
+
+Prequential: what serves at any moment was trained on what was known by then, and every vote becomes known only after its
+alert has ended. The folded state, the fold and the rules are those that serve; only the log and the outbox are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from models.artifact import Artifact, read
+from models.features import unpack
+from models.scorers import LightGBMScorer
+from sidecar import pipeline
+from sidecar.config import Config
+from sidecar.decider import Work
+from sidecar.domain import Decided, EpisodeEnded, EpisodeStarted, Plan, Voted
+from sidecar.pipeline import Inputs
+from sidecar.replay import Answers, HistoryAlert, Replay, Result
+from sidecar.rules.base import guarded
+from sidecar.scoring import Scorers
+from sidecar.state import State
+from training import job
+from training.dataset import Row
+
+
+class Known:
+    """What a nightly run reads of the store: the first decision on each episode, and every vote."""
+
+    def __init__(self) -> None:
+        self.started: dict[str, EpisodeStarted] = {}
+        self.ended: dict[str, float] = {}
+        self.decided: dict[str, Decided] = {}
+        self.votes: list[tuple[str, str, str, float, bool]] = []
+
+    def note(self, plan: Plan) -> None:
+        """Take in a plan."""
+        for event in plan.events:
+            if isinstance(event, EpisodeStarted):
+                self.started[event.episode] = event
+            elif isinstance(event, EpisodeEnded):
+                self.ended[event.episode] = event.ends_at
+            elif isinstance(event, Decided) and event.observation:
+                self.decided.setdefault(event.episode, event)
+            elif isinstance(event, Voted):
+                self.votes.append((event.episode, event.who, event.kind, event.at, event.retracted))
+
+    def rows(self) -> list[Row]:
+        """As the store gives them to training, of voted episodes."""
+        voted = {vote[0] for vote in self.votes}
+        return [self._row(made) for episode, made in self.decided.items() if episode in voted]
+
+    def _row(self, made: Decided) -> Row:
+        start = self.started[made.episode]
+        return Row(
+            made.episode, made.incident, made.at, made.severity, start.labels.get("alertname", ""),
+            unpack(made.observation), made.model, made.propensity, made.score, start.starts_at,
+            self.ended.get(made.episode), start.labels,
+        )  # fmt: skip
+
+
+class Memory:
+    """A decider that keeps nothing but the state: plan, and commit it."""
+
+    def __init__(self, config: Config, clock: Callable[[], float], on_plan: Callable[[Plan], None]) -> None:
+        self.state = State()
+        self.scorers = Scorers()
+        self._config = config
+        self._clock = clock
+        self._on_plan = on_plan
+
+    async def commit(self, works: Sequence[Work]) -> int:
+        """Decide one batch; returns how many there have been."""
+        inputs = Inputs(
+            [one for work in works for one in work.received], [vote for work in works for vote in work.votes]
+        )
+        plan = pipeline.plan(inputs, self.state, self.scorers, self._config, self._clock())
+        self.state.commit(self.state.seq + 1)
+        self._on_plan(plan)
+        return self.state.seq
+
+
+class Night:
+    """One nightly run after another, each on what was known by then."""
+
+    def __init__(self, memory: Memory, known: Known, config: Config, place: Path, seed: int) -> None:
+        self._memory, self._known, self._config, self._place, self._seed = memory, known, config, place, seed
+        self.promoted: list[str] = []
+        self.reports: list[dict[str, object]] = []
+
+    async def __call__(self, now: float) -> None:
+        config, folder = self._config, self._place / f"night-{int(now)}"
+        result = job.run(
+            self._known.rows(), self._known.votes, now=now, folder=folder, min_votes=config.training.min_votes,
+            champion=self._champion(), seed=self._seed, miss_budget=config.training.miss_budget,
+            floor=config.confidence_threshold, holds=config.holding.max,
+            guarded=lambda labels, severity: guarded(labels, severity, config), trial=False,
+        )  # fmt: skip
+        self.reports.append(result.report)
+        self._memory.scorers.certificate = job.certificate_of(result.report)
+        if result.promoted and result.version is not None:
+            folder.rename(self._place / result.version)
+            self._memory.scorers.use(LightGBMScorer(read(self._place / result.version, None)))
+            self.promoted.append(result.version)
+
+    def summary(self) -> str:
+        """What the nights came to, in a few lines."""
+        proven = [made for report in self.reports if (made := job.certificate_of(report)) is not None]
+        held = [made.hold.threshold for made in proven if made.hold.threshold is not None]
+        suppressed = [made.suppress.threshold for made in proven if made.suppress.threshold is not None]
+        lines = [f"  {len(self.reports)} nights, {len(self.promoted)} promoted a model"]
+        for name, found in (("hold", held), ("suppress", suppressed)):
+            lowest = f", from a score of {min(found):.2f} on at the lowest" if found else ""
+            lines.append(f"  {len(found)} of them proved a threshold to {name}{lowest}")
+        return "\n".join(lines)
+
+    def _champion(self) -> Artifact | None:
+        return read(self._place / self.promoted[-1], None) if self.promoted else None
+
+
+def backtest(
+    history: list[HistoryAlert],
+    config: Config,
+    answers: Answers,
+    progress: Callable[[int], object] = lambda _: None,
+    seed: int = 1,
+) -> tuple[list[Result], Night]:
+    """Replays it; returns what became of each alert, and the nights."""
+    known = Known()
+    replay = Replay(history, config, answers)
+
+    def note(plan: Plan) -> None:
+        known.note(plan)
+        replay.note(plan)
+
+    memory = Memory(config, replay.clock, note)
+    with tempfile.TemporaryDirectory(prefix="sidecar-backtest-") as place:
+        night = Night(memory, known, config, Path(place), seed)
+        results = asyncio.run(replay.run(memory, night, lambda count: (progress(count), None)[1]))
+    return results, night
