@@ -194,9 +194,7 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
     if known is None:  # its firing never reached us
         keys = keys_of(alert.fingerprint, alert.labels)
         episode = _start(received, keys, before, draft)
-        reason = Reason("intake", "it had cleared before it was first heard of")
-        scored = Scored(episode, alert, pattern_of(keys), received.group_key, b"", None, None, "")
-        draft.ready.append(Decision(scored, Verdict.DIGEST, f"i-{episode}", (reason,)))
+        draft.ready.append(_unheard(_scored_as(draft.config, received, keys, episode), f"i-{episode}", draft))
         known = draft.state.episodes[alert.fingerprint]
     hold = draft.state.holds.get(alert.fingerprint)
     draft.ended.append(known)
@@ -204,6 +202,18 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
     if hold is not None and known.verdict == Verdict.HOLD:
         scored = _scored_as(draft.config, Received(hold.alert, hold.group_key), known.keys, known.episode)
         draft.ready.append(_cleared(scored, known, draft))
+
+
+def _unheard(scored: Scored, incident: str, draft: Draft) -> Decision:
+    """What cleared before it was first heard of, between two of Alertmanager's messages: told only if it is guarded."""
+    reason = Reason("intake", "it had cleared before it was first heard of")
+    severity, labels = scored.pattern.severity, scored.alert.labels
+    if not guarded(labels, severity, draft.config):
+        return Decision(scored, Verdict.DIGEST, incident, (reason,))
+    receivers = draft.config.route(severity, labels, draft.now).receivers or (draft.config.default,)
+    found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
+    verdict, name = (Verdict.NOTIFY, incident) if found is None else (Verdict.FOLD, found[1])
+    return Decision(scored, verdict, name, (reason, Reason("guard", f"{severity} is never kept back")), receivers)
 
 
 def _cleared(scored: Scored, known: Episode, draft: Draft) -> Decision:

@@ -43,8 +43,9 @@ Command = Callable[[argparse.Namespace, Config, Database], Awaitable[int]]
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(argv)
-    if options.command is _backtest:  # needs no store
-        return _backtest(options)
+    if options.storeless is not None:
+        code: int = options.storeless(options)
+        return code
     command: Command = options.command
     try:
         config = load(options.config)
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, command: Command, about: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=about, description=about)
         made.add_argument("--config", default="sidecar.yml", metavar="FILE", help="default: sidecar.yml")
-        made.set_defaults(command=command)
+        made.set_defaults(command=command, storeless=None)
         return made
 
     run = add("run", _run, "train on the stored votes, and promote what passes the gate")
@@ -110,7 +111,7 @@ def _add_backtest(commands: Any) -> None:
         "--feedback-flipped", type=_share, default=0.0, metavar="SHARE", help="of the answers that are wrong"
     )
     made.add_argument("--seed", type=int, default=1)
-    made.set_defaults(command=_backtest)
+    made.set_defaults(storeless=_backtest)
 
 
 def _share(text: str) -> float:

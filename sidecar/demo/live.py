@@ -83,6 +83,7 @@ class Stage:
     def write_config(self) -> None:
         settings: dict[str, Any] = {
             "mode": "auto",
+            "audit_sample": {"share": 0, "first_month": 0},  # a demonstration has no luck to count on
             "server": {"listen": self.url.removeprefix("http://")},
             "store": {"url": f"sqlite:///{self.place / 'sidecar.db'}"},
             "receivers": [{"name": "default", "log_configs": [{}]}],

@@ -100,6 +100,7 @@ class World:
         }
         base = {
             "mode": "ladder",
+            "audit_sample": {"share": 0, "first_month": 0},
             "grouping": {
                 name: dict(every_group)
                 for name in ("artemis_domain", "sophia_domain", "infrastructure", "keda_scaling")

@@ -29,7 +29,8 @@ class World:
     """One shard: `fire`, `clear`, `tick`, `vote`, each one batch that commits; `last` is its plan."""
 
     def __init__(self, score: float | None = 0.1, **config: Any) -> None:
-        self.config = Config.model_validate({"alertmanagers": [{"url": "http://127.0.0.1:9093"}]} | config)
+        settings = {"alertmanagers": [{"url": "http://127.0.0.1:9093"}], "audit_sample": {"share": 0, "first_month": 0}}
+        self.config = Config.model_validate(settings | config)
         self.state = State()
         self.scoring = Fixed(score)
         self.now = NOON

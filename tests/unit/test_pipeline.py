@@ -442,3 +442,16 @@ def test_the_state_rebuilt_from_the_log_equals_the_state_in_memory(steps, score,
         rebuilt.commit(seq)
     assert rebuilt.dump() == world.state.dump()
     assert State.load(world.state.dump()).dump() == world.state.dump()
+
+
+def test_a_critical_that_cleared_between_two_messages_is_told_all_the_same():
+    """Alertmanager sends it as resolved only; a warning goes to the digest, a critical joins what people have, or opens it."""
+    world = World(0.1, **CHANNELS)
+    assert world.clear(world.now - 60).decisions[0].verdict is Verdict.DIGEST
+    told = world.clear(world.now - 60, severity="critical", instance="i2").decisions[0]
+    assert (told.verdict, told.receivers) == (Verdict.NOTIFY, ("default",))
+    assert world.kinds()[0] == "notify"
+    assert "resolve" in world.kinds()
+    opened = world.fire(instance="i3")
+    joined = world.clear(world.now - 30, severity="critical", instance="i3", alertname="Other").decisions[0]
+    assert (joined.verdict, joined.incident) == (Verdict.FOLD, opened.incident)
