@@ -174,9 +174,10 @@ class Providers:
             found = answers(await self._fetch(question(received, model)), received, model.type)
             outcome = "answered"
             return found
-        except ProviderError as error:
-            outcome = "wrong" if error.wrong else "failed"
-            logger.warning("provider_failed", model=model.name, why=str(error), alerts=len(received))
+        except Exception as error:  # noqa: BLE001 - the edge of a model: whatever it brings, alerts go on
+            outcome = "wrong" if isinstance(error, ProviderError) and error.wrong else "failed"
+            why = str(error) if isinstance(error, ProviderError) else type(error).__name__  # no secret is in these
+            logger.warning("provider_failed", model=model.name, why=why, alerts=len(received))
             return list(nothing)
         finally:
             now = self._clock()

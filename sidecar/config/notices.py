@@ -131,7 +131,10 @@ def _models(config: Config) -> Iterator[Notice]:
         seen.add(model.type)
         http = model.provider == "http"
         if model.endpoint and not http:
-            yield f"{path}.endpoint", f"{NO_EFFECT[:-4]}: the built-in {model.name} scores; `provider: http` asks it"
+            yield (
+                f"{path}.endpoint",
+                f"{NO_EFFECT.removesuffix(' yet')}: the built-in {model.name} scores; `provider: http` asks it",
+            )
         for key in ("timeout", "headers", "bearer_token", "max_batch"):
             if key in model.model_fields_set and not http:
                 yield f"{path}.{key}", "has no effect without `provider: http`"

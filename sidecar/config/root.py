@@ -190,7 +190,9 @@ class Config(Section):
     def http_models(self) -> tuple[spec.MlModel, ...]:
         """The models that are asked over HTTP: of each type the first counts, here as everywhere."""
         settings = self.ml_anomaly_detection
-        first = {one.type: one for one in reversed(settings.models)}
+        first: dict[str, spec.MlModel] = {}
+        for one in settings.models:
+            first.setdefault(one.type, one)
         return tuple(one for one in first.values() if one.provider == "http" and settings.enabled)
 
     @cached_property
