@@ -28,6 +28,7 @@ from sidecar.errors import ProviderError
 from sidecar.telemetry import Metrics
 
 LONGEST_VERSION: Final = 100  # characters
+LONGEST_RESULT: Final = 16 * 1024  # bytes for each alert: reading a longer answer would delay the webhook's
 PREFIX: Final = "http:"  # of a version, so that nobody takes it for a model of ours
 Fetch = Callable[[Request], Awaitable[Response]]
 Answer = tuple[float, str]  # a number from 0 to 1, and the version of what said so
@@ -91,6 +92,8 @@ def answers(response: Response, received: Sequence[Received], kind: str) -> list
         raise ProviderError(response.body.decode("utf-8", "replace"))
     if response.status != 200:
         raise ProviderError(f"HTTP {response.status}")
+    if len(response.body) > LONGEST_RESULT * (1 + len(received)):
+        raise ProviderError(f"a wrong answer: {len(response.body)} bytes are too long", wrong=True)
     try:
         decoded: Classifications | Anomalies = msgspec.json.decode(response.body, type=_ANSWERS[kind])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -164,11 +167,12 @@ class Providers:
 
     async def _ask(self, model: MlModel, breaker: Breaker, received: list[Received]) -> list[Answer | None]:
         """One request; all None when it fails, or when the endpoint is being left alone."""
-        began, nothing = self._clock(), [None] * len(received)
+        began = self._clock()
+        nothing: list[Answer | None] = [None] * len(received)
         ticket = breaker.enter(began)
         if ticket is None:
             self._metrics.provider_requests.labels(model.name, "skipped").inc()
-            return list(nothing)
+            return nothing
         outcome: Literal["answered", "failed", "wrong"] = "failed"
         try:
             found = answers(await self._fetch(question(received, model)), received, model.type)
@@ -178,7 +182,7 @@ class Providers:
             outcome = "wrong" if isinstance(error, ProviderError) and error.wrong else "failed"
             why = str(error) if isinstance(error, ProviderError) else type(error).__name__  # no secret is in these
             logger.warning("provider_failed", model=model.name, why=why, alerts=len(received))
-            return list(nothing)
+            return nothing
         finally:
             now = self._clock()
             breaker.leave(ticket, now, well=outcome == "answered")

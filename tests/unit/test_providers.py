@@ -96,7 +96,7 @@ def test_what_is_sent_is_what_our_own_endpoint_takes():
         b'{"results": [{"model": "a\\nb", "false_positive_probability": 0.5}]}',
         b'{"results": [{"model": "\xff", "false_positive_probability": 0.5}]}',
         b'{"results": ' + b"[" * 100_000,
-        said(0.5, 0.5).body, said(-0.01).body, said(1.01).body, said(93).body, said(0.5, model="v" * 101).body,
+        said(0.5, filling="x" * 40_000).body, said(0.5, 0.5).body, said(-0.01).body, said(1.01).body, said(93).body, said(0.5, model="v" * 101).body,
         said(0.5, fingerprint="another").body, said(0.5, key="anomaly_score").body,
     ],
 )  # fmt: skip
