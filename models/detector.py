@@ -56,6 +56,12 @@ def score(starts: tuple[float, float], record: Hour | None, now: Moment, exposed
     `starts` are (in 1 h, in 7 d), `exposed` is what `exposure` gave. What fires now is taken out of the past: it is not
     its own precedent.
     """
+    present, expected = starts[0], usual(starts, record, now, exposed)
+    return exp(-expected) if present < 0.5 else unlikely(arrivals(starts), expected)
+
+
+def usual(starts: tuple[float, float], record: Hour | None, now: Moment, exposed: tuple[float, float]) -> float:
+    """How many starts this hour of this weekday usually brings; arguments as `score` has them."""
     present, week = starts
     hours, days = exposed
     rate = ((week - present if week > present else 0.0) + _DOUBT) / hours
@@ -64,8 +70,12 @@ def score(starts: tuple[float, float], record: Hour | None, now: Moment, exposed
         _, _, weekday, each = now
         daily, weekly = record[1] / each - present, record[weekday] / each - present
     hourly = ((max(0.0, daily)) + _PRIOR * rate) / (days + _PRIOR)
-    expected = ((max(0.0, weekly)) + _PRIOR * hourly) / (days / 7.0 + _PRIOR)
-    return exp(-expected) if present < 0.5 else unlikely(int(present + 1.5), expected)
+    return ((max(0.0, weekly)) + _PRIOR * hourly) / (days / 7.0 + _PRIOR)
+
+
+def arrivals(starts: tuple[float, float]) -> int:
+    """The last hour's starts with the one that arrives now, as `score` counts them; `starts` as there."""
+    return int(starts[0] + 1.5)
 
 
 def unlikely(seen: int, expected: float) -> float:

@@ -38,6 +38,14 @@ class Keys(NamedTuple):
 Seen = tuple[Series | None, Series | None, Ballot | None, Host | None, Ballot | None, Whole | None]
 
 
+class Usual(NamedTuple):
+    """Is what fires now unusual? `score` 0 to 1, 0 before there is a past; `seen` counts the one that arrives."""
+
+    score: float
+    expected: float  # starts in this hour of this weekday
+    seen: int  # in the last hour
+
+
 class Statistics:
     """What the past says about alerts. Changes stay in a layer until `commit`; `rollback` drops them."""
 
@@ -184,6 +192,20 @@ class Statistics:
             detector.score(name, self._hours.get((alertname, moment[1])), moment, exposed),
             detector.score(everything, self._hours_of_all.get(moment[1]), moment, exposed),
         )
+
+    def usual(self, alertname: str, now: float) -> tuple[Usual, Usual]:
+        """What the alert-pattern-detector sees in one more start now: of this name, and of anything."""
+        whole, moment = self._whole.get(_EVERYTHING), detector.moment(now)
+        name, everything = records.starts(self._names.get(alertname), now), records.starts_anywhere(whole, now)
+        first = now if whole is None else whole[1]
+        scores = self.anomaly(alertname, name, everything, first, now)
+        exposed = detector.exposure(max(0.0, now - first))
+        past = (self._hours.get((alertname, moment[1])), self._hours_of_all.get(moment[1]))
+        named, overall = (
+            Usual(score, detector.usual(starts, record, moment, exposed), detector.arrivals(starts))
+            for score, starts, record in zip(scores, (name, everything), past, strict=True)
+        )
+        return named, overall
 
     def clears_within(self, keys: Keys, q: float, now: float) -> float | None:
         """Seconds within which a share `q` of the false positives of this alert, else of its name, cleared.

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.champion import Champion
+from sidecar.channels.base import fetch
 from sidecar.config import Config, load
 from sidecar.decider import Decider, restore
 from sidecar.delivery.ticker import Clock, Ticker
@@ -26,6 +28,7 @@ from sidecar.errors import ConfigError, SidecarError, StoreError
 from sidecar.intake.handlers import routes
 from sidecar.nightly import run_nightly
 from sidecar.projector import Projector
+from sidecar.providers import Providers
 from sidecar.scoring import Scorers
 from sidecar.state import VERSION
 from sidecar.store import schema
@@ -94,11 +97,12 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
     def reload() -> None:
         _reload(settings, metrics, sidecar, clock)
 
-    sidecar = Sidecar(settings(), database, decider, projector, worker, scorers, metrics, clock, reload)
-    app[SIDECAR] = sidecar
     metrics.reload_ok.set(1)
     metrics.reload_at.set(clock())
     async with aiohttp.ClientSession(trust_env=False) as session:
+        providers = Providers(partial(fetch, session), settings, metrics)
+        sidecar = Sidecar(settings(), database, decider, projector, worker, scorers, providers, metrics, clock, reload)
+        app[SIDECAR] = sidecar
         loops = [decider.run(), projector.run(), worker.run(session), champion.run(), ticker.run()]
         if settings.path is not None:
             loops.append(run_nightly(settings.path, settings, database, metrics, clock))

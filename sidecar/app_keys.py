@@ -11,6 +11,7 @@ from sidecar.config import Config
 from sidecar.decider import Decider
 from sidecar.delivery.worker import Worker
 from sidecar.projector import Projector
+from sidecar.providers import Providers
 from sidecar.scoring import Scorers
 from sidecar.store.engine import Database
 from sidecar.telemetry import Metrics
@@ -26,6 +27,7 @@ class Sidecar:
     projector: Projector
     worker: Worker
     scorers: Scorers
+    providers: Providers
     metrics: Metrics
     clock: Callable[[], float]
     reload: Callable[[], None]

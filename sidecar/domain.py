@@ -50,6 +50,15 @@ class Alert(Struct, frozen=True, gc=False):
         return self.ends_at is None
 
 
+class Given(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What models of others said of an alert before it was decided: facts from outside. None: such a model said nothing."""
+
+    score: float | None = None  # probability of false positive, 0 to 1
+    model: str = ""  # version of what said so
+    anomaly: float | None = None  # how unusual, 0 to 1
+    anomaly_model: str = ""
+
+
 class Received(Struct, frozen=True, gc=False):
     """An alert on its way in, with what its webhook said about all of them."""
 
@@ -57,6 +66,7 @@ class Received(Struct, frozen=True, gc=False):
     group_key: str = ""
     external_url: str = ""
     at: float = 0.0  # when its webhook was read
+    given: Given | None = None
 
 
 class Pattern(NamedTuple):
@@ -110,6 +120,7 @@ class Scored(Struct, frozen=True, gc=False):
     anomaly: float | None  # how unusual for its hour and weekday, 0 to 1
     model: str  # version of what scored, "cold-start" before the first promotion
     keys: tuple[str, ...] = ()  # under which later alerts fold into its incident; the last one is the exact key
+    given: Given | None = None  # what stands in for the built-in models' answers
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -181,6 +192,7 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     marks: tuple[str, ...] = ()
     alert: Alert | None = None  # of a HOLD: what is decided again when it is due
     group_key: str = ""  # of a HOLD
+    given: Given | None = None  # what models of others said; `score`, `anomaly` and `model` have it too
 
 
 class Voted(Struct, frozen=True, gc=False, tag="voted", tag_field="t", omit_defaults=True):

@@ -9,6 +9,7 @@
     |   |-- Conflict           another replica appended to the shard's log first: fold its rows and decide again
     |   |-- Disconnected       the connection broke; whether the last statement was committed is unknown
     |   `-- Refused            the database refused what was in the batch: somewhere in it is a poison
+    |-- ProviderError          a model of others was asked and gave no usable answer: the built-in one scores
     |-- TooOld                 a vote on an episode that no longer counts
     |-- UnknownEpisode         a vote or a question about an episode that was never seen
     `-- AuthError              a signature, secret or replay window that does not hold: answered 401
@@ -49,6 +50,14 @@ class Disconnected(StoreError):
 
 class Refused(StoreError):
     """The batch itself cannot be decided or stored, however often it is tried."""
+
+
+class ProviderError(SidecarError):
+    """A model's endpoint gave no answer, or with `wrong` one that is not as agreed."""
+
+    def __init__(self, why: str, *, wrong: bool = False) -> None:
+        self.wrong = wrong
+        super().__init__(why)
 
 
 class TooOld(SidecarError):

@@ -50,7 +50,7 @@ from sidecar.rules import RULES, Batch, Facts, Rule
 from sidecar.rules.base import TELLS, changed, guarded, open_incident, refined
 from sidecar.rules.correlation import fold_keys
 from sidecar.rules.deduplication import exact_key, repeat
-from sidecar.scoring import ANOMALY, Scoring
+from sidecar.scoring import ANOMALY, Scoring, standing_in
 from sidecar.state import Episode, State, key_of, keys_of, pattern_of
 
 LATE_SECONDS: Final = 60.0  # after an end was received; the slowest of four Alertmanagers waits 45 s for the others
@@ -248,7 +248,8 @@ def _release_holds(draft: Draft) -> None:
     for fingerprint, hold in list(state.holds.items()):
         known = state.episodes.get(fingerprint)
         if hold.due <= draft.now and known is not None and known.ended_at is None:
-            draft.candidates.append((Received(hold.alert, hold.group_key), known.keys, known.episode))
+            held = Received(hold.alert, hold.group_key, given=hold.given)
+            draft.candidates.append((held, known.keys, known.episode))
             draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
 
 
@@ -276,7 +277,8 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
         scored = _scored_as(draft.config, received, keys, episode, observation, score, model)
-        decisions.append(Decision(scored, Verdict.NOTIFY, f"i-{episode}"))
+        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}")
+        decisions.append(decision if received.given is None else standing_in(decision, received.given))
     return tuple(decisions)
 
 
@@ -369,7 +371,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
-        scored.group_key if held else "",
+        scored.group_key if held else "", scored.given,
     )  # fmt: skip
     draft.record(event)
     if tells:

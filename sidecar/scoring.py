@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
+
+from msgspec.structs import replace
 
 from models.certificate import Certificate
 from models.features import FEATURES
 from models.scorers import ColdStart, Scorer
+from sidecar.domain import Decision, Given
 
 ANOMALY = FEATURES.index("anomaly_score")
+UNUSUAL: Final = 0.99  # an anomaly score from which it is worth a line in the message
 
 
 class Scoring(Protocol):
@@ -48,3 +52,15 @@ class Scorers:
             except Exception:  # noqa: BLE001 - the edge of a model: whatever it raises, alerts go on
                 self._on_failure()  # the ladder's first rung: rules and the heuristic go on, the metric tells
         return list(self._cold.score(rows)), self._cold.version
+
+
+def standing_in(decision: Decision, given: Given) -> Decision:
+    """The decision with what models of others said in place of the built-in ones' answers; what they left out stays."""
+    scored, marks = replace(decision.scored, given=given), decision.marks
+    if given.score is not None:
+        scored = replace(scored, score=given.score, model=given.model)
+    if given.anomaly is not None:
+        scored = replace(scored, anomaly=given.anomaly)
+        if given.anomaly >= UNUSUAL:
+            marks = (*marks, f"unusual: anomaly {given.anomaly:.3f}, says {given.anomaly_model}")
+    return replace(decision, scored=scored, marks=marks)

@@ -24,6 +24,7 @@ from sidecar.domain import (
     EpisodeSeen,
     EpisodeStarted,
     Event,
+    Given,
     Pattern,
     SilenceAsked,
     SilenceSettled,
@@ -87,6 +88,7 @@ class Hold(Struct, frozen=True, gc=False):
     alert: Alert
     group_key: str
     since: float
+    given: Given | None = None
 
 
 class Ballot(Struct, frozen=True, gc=False, array_like=True):
@@ -232,7 +234,7 @@ class State:
                 fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
             )
         if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
-            self.holds.put(fingerprint, Hold(event.until, event.alert, event.group_key, event.at))
+            self.holds.put(fingerprint, Hold(event.until, event.alert, event.group_key, event.at, event.given))
         elif self.holds.get(fingerprint) is not None:
             self.holds.drop(fingerprint)
         self._join(event, 1 if moved else 0)

@@ -16,6 +16,7 @@ from sidecar.domain import SEVERITY_RANK, Decision, Plan, Received, severity_of
 
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
 LONGEST_DOMAIN: Final = 40  # a `domain` label comes from outside
+PROVIDER_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5)  # s; the default timeout is 0.2
 PER_NOTIFICATION: Final = (1, 2, 3, 5, 10, 20, 50, 100, 500)
 
 
@@ -87,6 +88,25 @@ class Metrics:
             registry=registry,
         )
         self.model = Info("sidecar_model", "The model that serves", registry=registry)
+        self.provider_requests = Counter(
+            "sidecar_provider_requests",
+            "Questions to models of others, by what came of them",
+            ["model", "outcome"],
+            registry=registry,
+        )
+        self.provider_seconds = Histogram(
+            "sidecar_provider_request_seconds",
+            "How long they took",
+            ["model"],
+            buckets=PROVIDER_BUCKETS,
+            registry=registry,
+        )
+        self.provider_left_out = Counter(
+            "sidecar_provider_alerts_left_out", "Alerts beyond max_batch, not asked about", ["model"], registry=registry
+        )
+        self.provider_breaker = Gauge(
+            "sidecar_provider_breaker_state", "0 closed, 1 half open, 2 open", ["model"], registry=registry
+        )
         self.training_at = Gauge(
             "sidecar_training_last_run_timestamp_seconds", "When training last ended", registry=registry
         )
@@ -94,6 +114,10 @@ class Metrics:
         Info("sidecar_build", "Version", registry=registry).info({"version": sidecar.__version__})
         for state in ("waiting", "leased", "dead"):
             self.depth.labels(state).set(0)
+
+    def breaker(self, model: str, state: str) -> None:
+        """Show the circuit breaker of a model's endpoint."""
+        self.provider_breaker.labels(model).set(("closed", "half_open", "open").index(state))
 
     def planned(self, plan: Plan) -> None:
         """Count what a committed plan decided."""

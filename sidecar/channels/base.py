@@ -1,7 +1,8 @@
 """What every channel shares: the steps it may ask for, how an answer is classified, and the only I/O towards people.
 
 A channel is pure. It says what to do (`Request`, `Mail`, `Print`), is given the `Response`, and ends with an
-`Outcome`. `send` drives that conversation; it holds the project's only outgoing HTTP call and its only SMTP call.
+`Outcome`. `send` drives that conversation. Here are the project's only outgoing HTTP call (`fetch`) and its only SMTP
+call.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ def _hide_why(outcome: Outcome, config: ChannelConfig) -> Outcome:
 
 async def _perform(session: aiohttp.ClientSession, step: Step, clock: Callable[[], float]) -> Response:
     if isinstance(step, Request):
-        answer = await _request(session, step)
+        answer = await fetch(session, step)
     elif isinstance(step, Mail):
         answer = await _mail(step, clock())
     else:
@@ -246,7 +247,8 @@ async def _perform(session: aiohttp.ClientSession, step: Step, clock: Callable[[
     return msgspec.structs.replace(answer, at=clock())
 
 
-async def _request(session: aiohttp.ClientSession, step: Request) -> Response:
+async def fetch(session: aiohttp.ClientSession, step: Request) -> Response:
+    """The answer to one HTTP request; whatever the network does, a Response. Its error texts name no secret of ours."""
     timeout = aiohttp.ClientTimeout(total=step.timeout, sock_connect=min(CONNECT_TIMEOUT, step.timeout))
     try:
         async with session.request(

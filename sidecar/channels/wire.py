@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 LONGEST_WAIT = 86400.0  # seconds; a Retry-After beyond a day is a provider's mistake, and would lose the message
+LATEST = 253_402_300_799.0  # the last second that a four-digit year has; an alert may claim a later one
 WHY_LIMIT = 300  # characters of a provider's own text that we repeat
 
 
@@ -16,7 +17,7 @@ def format_time(at: float | None) -> str:
     """RFC 3339 in UTC, to the millisecond; None is Go's zero time, as Alertmanager writes "not ended"."""
     if at is None:
         return "0001-01-01T00:00:00Z"
-    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    text = datetime.fromtimestamp(min(at, LATEST), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return text.replace(".000Z", "Z")
 
 

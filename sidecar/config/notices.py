@@ -19,7 +19,7 @@ _LATER = (
     ("aggregation_rules", ""),
     ("deduplication.strategies.fuzzy_match", ""),
     ("deduplication.strategies.temporal_correlation", ": `folding` says what joins an incident"),
-    ("ml_anomaly_detection.provider", ": the built-in models score"),
+    ("ml_anomaly_detection.provider", ": each model has a `provider` of its own"),
     ("ml_anomaly_detection.feedback_loop", ": votes stay in the sidecar's own store"),
     ("feedback_loop.processing.pipeline", ": training always takes all its steps"),
     ("feedback_loop.metrics", ": /metrics has what is counted"),
@@ -115,18 +115,40 @@ def _without_effect(config: Config) -> Iterator[Notice]:
             yield path, NO_EFFECT + instead
     if "severity_definitions" in config.model_fields_set:
         yield "severity_definitions", f"sla and escalation: {NO_EFFECT.replace('is', 'are').replace('has', 'have')}"
-    for index, model in enumerate(config.ml_anomaly_detection.models):
-        path = f"ml_anomaly_detection.models[{index}]"
-        if model.endpoint:
-            yield f"{path}.endpoint", f"{NO_EFFECT}: the built-in {model.name} scores"
-        if model.features:
-            yield f"{path}.features", f"{NO_EFFECT}: the features are built in"
-    if not config.ml_anomaly_detection.enabled:
-        yield "ml_anomaly_detection.enabled", "false: scores are still computed and shown, but suppress nothing"
+    yield from _models(config)
     yield from _collection(config)
     exact = config.deduplication.strategies.exact_match
     if exact.enabled and config.deduplication.fingerprint_fields != exact.fields:
         yield "deduplication.fingerprint_fields", "differs from strategies.exact_match.fields, which counts"
+
+
+def _models(config: Config) -> Iterator[Notice]:
+    seen: set[str] = set()
+    for index, model in enumerate(config.ml_anomaly_detection.models):
+        path = f"ml_anomaly_detection.models[{index}]"
+        if model.type in seen:
+            yield path, f"has no effect: only the first {model.type} counts"
+        seen.add(model.type)
+        http = model.provider == "http"
+        if model.endpoint and not http:
+            yield (
+                f"{path}.endpoint",
+                f"{NO_EFFECT.removesuffix(' yet')}: the built-in {model.name} scores; `provider: http` asks it",
+            )
+        for key in ("timeout", "headers", "bearer_token", "max_batch"):
+            if key in model.model_fields_set and not http:
+                yield f"{path}.{key}", "has no effect without `provider: http`"
+        if model.features:
+            why = "an endpoint is sent the alert itself" if http else "the features are built in"
+            yield f"{path}.features", f"{NO_EFFECT}: {why}"
+    if not config.ml_anomaly_detection.enabled:
+        asked = (
+            "; no endpoint is asked"
+            if any(one.provider == "http" for one in config.ml_anomaly_detection.models)
+            else ""
+        )
+        said = f"false: scores are still computed and shown, but suppress nothing{asked}"
+        yield "ml_anomaly_detection.enabled", said
 
 
 def _collection(config: Config) -> Iterator[Notice]:

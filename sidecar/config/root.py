@@ -188,6 +188,15 @@ class Config(Section):
         return next((one for one in self.ml_anomaly_detection.models if one.type == "binary-classifier"), None)
 
     @cached_property
+    def http_models(self) -> tuple[spec.MlModel, ...]:
+        """The models that are asked over HTTP: of each type the first counts, here as everywhere."""
+        settings = self.ml_anomaly_detection
+        first: dict[str, spec.MlModel] = {}
+        for one in settings.models:
+            first.setdefault(one.type, one)
+        return tuple(one for one in first.values() if one.provider == "http" and settings.enabled)
+
+    @cached_property
     def confidence_threshold(self) -> float:
         """The probability of being false from which an alert may be suppressed."""
         given = self._classifier.confidence_threshold if self._classifier else None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from math import inf
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from sidecar.calendar import Schedule
 from sidecar.config.durations import Duration
 from sidecar.config.fields import (
     BySeverity,
     CronText,
+    HttpUrl,
     LabelName,
     ScheduleText,
+    Secret,
     Section,
     SeverityName,
     ZoneName,
@@ -23,6 +26,8 @@ from sidecar.config.fields import (
 from sidecar.config.matchers import Matchers
 from sidecar.config.problems import Wrong
 
+LONGEST_TIMEOUT = 5.0  # s that a model's endpoint may delay the answer to a webhook
+OUR_HEADERS = ("content-type", "content-length", "transfer-encoding", "host", "connection")
 Share = Annotated[float, Field(ge=0, le=1)]
 GroupLabel = Annotated[str, AfterValidator(lambda name: name if name == "..." else check_label(name))]
 
@@ -251,10 +256,53 @@ class MlModel(Section):
 
     name: str
     type: Literal["time-series-anomaly", "binary-classifier"]
-    endpoint: str | None = None
+    provider: Literal["built-in", "http"] = "built-in"
+    """http: `endpoint` is asked for its answer before an alert is decided, and the built-in model stands in for it."""
+    endpoint: HttpUrl | None = None
+    """With `provider: http`, the URL that answers as our own POST /classify or POST /anomaly does."""
+    timeout: Duration = 0.2
+    """How long its answer is waited for, at most 5s: so much later is the webhook answered while it hangs."""
+    headers: dict[str, Secret] = Field(default={})
+    """Sent to the endpoint."""
+    bearer_token: Secret | None = None
+    """Sent to the endpoint as the Authorization header."""
+    max_batch: int = Field(default=500, ge=1, le=10_000)
+    """Alerts in one request; of a larger webhook, the built-in model scores the rest."""
     features: tuple[str, ...] = ()
     confidence_threshold: Share | None = None
     auto_suppress: bool | None = None
+
+    @field_validator("timeout")
+    @classmethod
+    def _brief(cls, seconds: float) -> float:
+        if not 0 < seconds <= LONGEST_TIMEOUT:
+            raise Wrong("has to be above 0 and at most 5s: Alertmanager waits for it", 'write e.g. "200ms"')
+        return seconds
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or name.lower() in OUR_HEADERS:
+                raise Wrong(f"{name!r} cannot be set", "leave it out, or check its spelling")
+            if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
+                raise Wrong(f"{name} holds a line break or control character", "a header is one line")
+        return headers
+
+    @field_validator("bearer_token")
+    @classmethod
+    def _one_line(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and re.search(r"[\x00-\x1f\x7f]", token.get_secret_value()):
+            raise Wrong("holds a line break or control character", "a token is one line")
+        return token
+
+    @model_validator(mode="after")
+    def _complete(self) -> MlModel:
+        if self.provider == "http" and self.endpoint is None:
+            raise Wrong("provider: http needs an endpoint", 'write e.g. endpoint: "http://127.0.0.1:8080/classify"')
+        if self.bearer_token is not None and any(name.lower() == "authorization" for name in self.headers):
+            raise Wrong("bearer_token and an Authorization header are both given", "keep one of them")
+        return self
 
 
 class MlFeedback(Section):

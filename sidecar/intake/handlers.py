@@ -11,8 +11,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-from typing import Final
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
 
+import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,9 +23,9 @@ from pydantic import SecretStr
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.decider import Work
-from sidecar.domain import Feedback
+from sidecar.domain import Feedback, Received
 from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
-from sidecar.intake import feedback, slack_events, webhook
+from sidecar.intake import assessment, feedback, slack_events, webhook
 from sidecar.store import projections, queries
 
 ASIDE: Final = "it could not be decided"
@@ -38,12 +41,16 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v1/webhook", receive),
         web.post("/{_:/*}{alias:(api/v1/)?}webhook{__:/*}", receive),
         web.post("/api/v2/feedback", give_feedback),
+        web.post("/feedback", give_feedback),
+        web.post("/classify", classify),
+        web.post("/anomaly", spot_anomalies),
         web.post("/slack/events", hear_slack),
         web.get("/-/healthy", say_healthy),
         web.get("/-/ready", say_ready),
         web.post("/-/reload", reload),
         web.put("/-/reload", reload),
         web.get("/metrics", show_metrics),
+        web.get("/openapi.yaml", show_contract),
     ]
 
 
@@ -70,6 +77,7 @@ async def _receive(request: web.Request, sidecar: Sidecar) -> tuple[int, str]:
     except TimeoutError:
         return 503, "the body did not arrive in time"
     try:
+        parsed = msgspec.structs.replace(parsed, received=await sidecar.providers.ask(parsed.received))
         await _set_aside(parsed.poison, sidecar)
         await _decide(parsed, body, sidecar)
     except StoreError as error:
@@ -137,10 +145,10 @@ def _allowed(request: web.Request, secret: SecretStr | None) -> bool:
 
 
 async def give_feedback(request: web.Request) -> web.Response:
-    """`POST /api/v2/feedback`."""
+    """`POST /api/v2/feedback`, and `POST /feedback` as the specification has it beside /classify and /anomaly."""
     sidecar = request.app[SIDECAR]
     if not _allowed(request, sidecar.config.server.api_secret):
-        return web.json_response({"error": "send server.api_secret as a Bearer token"}, status=401)
+        return _unauthorized()
     try:
         said = feedback.read(await _body(request, sidecar))
         given = Feedback(said.who, said.kind, said.episodes, "api", said.retracted, said.comment)
@@ -212,7 +220,61 @@ async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
     return len(votes)
 
 
+# ------------------------------------------------------------------------------------------------------------- the models
+
+
+async def classify(request: web.Request) -> web.Response:
+    """`POST /classify`: how probably alerts are false, as the built-in classifier sees it now."""
+    sidecar = request.app[SIDECAR]
+    received = await _asked_about(request, sidecar)
+    if isinstance(received, web.Response):
+        return received
+    state, config, now = sidecar.decider.state, sidecar.config, sidecar.clock()
+    return _json(assessment.classify(received, state, sidecar.scorers, config, now))
+
+
+async def spot_anomalies(request: web.Request) -> web.Response:
+    """`POST /anomaly`: whether alerts are more than is usual at this time."""
+    sidecar = request.app[SIDECAR]
+    received = await _asked_about(request, sidecar)
+    if isinstance(received, web.Response):
+        return received
+    return _json(assessment.spot(received, sidecar.decider.state, sidecar.clock()))
+
+
+async def _asked_about(request: web.Request, sidecar: Sidecar) -> tuple[Received, ...] | web.Response:
+    """The alerts of the request, or what it is answered without them."""
+    if not _allowed(request, sidecar.config.server.api_secret):
+        return _unauthorized()
+    if not sidecar.ready:
+        return web.json_response({"error": "starting or stopping"}, status=503)
+    try:
+        return assessment.read(await _body(request, sidecar), sidecar.clock())
+    except PayloadError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    except TimeoutError:
+        return web.json_response({"error": "the body did not arrive in time"}, status=503)
+
+
+def _unauthorized() -> web.Response:
+    return web.json_response({"error": "send server.api_secret as a Bearer token"}, status=401)
+
+
+def _json(answer: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
 # -------------------------------------------------------------------------------------------------------------- operating
+
+
+async def show_contract(_: web.Request) -> web.Response:
+    """`GET /openapi.yaml`: what every endpoint takes and answers."""
+    return web.Response(text=_contract(), content_type="application/yaml")
+
+
+@lru_cache(maxsize=1)
+def _contract() -> str:
+    return (Path(__file__).parent / "openapi.yaml").read_text("utf-8")
 
 
 async def say_healthy(_: web.Request) -> web.Response:

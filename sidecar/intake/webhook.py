@@ -105,7 +105,7 @@ def _salvage(body: bytes, now: float) -> Parsed:
     received, poison = [], []
     for raw in envelope.alerts:
         try:
-            received.append(_received(_alert(raw), envelope, now))
+            received.append(received_of(_alert(raw), envelope, now))
         except RecursionError:
             poison.append(Poison(DEEP, bytes(raw)))
         except (msgspec.DecodeError, OverflowError, ValueError) as error:
@@ -114,14 +114,15 @@ def _salvage(body: bytes, now: float) -> Parsed:
 
 
 def _values(wire: Wire, now: float) -> Parsed:
-    return Parsed(tuple([_received(alert, wire, now) for alert in wire.alerts]), (), _truncated(wire))
+    return Parsed(tuple([received_of(alert, wire, now) for alert in wire.alerts]), (), _truncated(wire))
 
 
 def _truncated(around: Wire | Envelope) -> int:
     return min(max(0, around.truncated), MOST_TRUNCATED)  # it goes into a counter, whatever was sent
 
 
-def _received(wire: WireAlert, around: Wire | Envelope, now: float) -> Received:
+def received_of(wire: WireAlert, around: Wire | Envelope, now: float) -> Received:
+    """An alert as it came, received at `now`. Raises ValueError or OverflowError for a time that no clock shows."""
     labels = wire.labels
     starts_at = _seconds(wire.starts_at) if wire.starts_at is not None else 0.0
     ends_at = None

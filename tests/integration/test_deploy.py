@@ -124,6 +124,17 @@ CASES: dict[str, tuple[dict[str, str], int, list[tuple[str, dict[str, str]]]]] =
             )
         ],
     ),
+    "a team's own model does not answer": (
+        {
+            'up{job="alertmanager-sidecar", instance="a:9095"}': "1x60",
+            'sidecar_provider_requests_total{model="theirs",outcome="answered"}': "7x60",
+            'sidecar_provider_requests_total{model="theirs",outcome="failed"}': "0+1x60",
+            'sidecar_provider_requests_total{model="other",outcome="answered"}': "0+5x60",
+            'sidecar_provider_requests_total{model="other",outcome="wrong"}': "0+1x60",
+        },
+        50,
+        [("AlertmanagerSidecarModelEndpointFailing", {"severity": "warning", "model": "theirs"})],
+    ),
     "there are dead letters": (
         {'up{job="alertmanager-sidecar", instance="a:9095"}': "1x60", 'sidecar_outbox_rows{state="dead"}': "0 0 2x60"},
         10,

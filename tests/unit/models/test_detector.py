@@ -33,3 +33,18 @@ def test_weights_stay_finite_for_a_century():
     """The forward weight neither overflows nor vanishes."""
     for year in (0, 30, 90):
         assert 1e-300 < detector.moment(1_600_000_000.0 + year * 31_557_600)[3] < 1e300
+
+
+def test_what_arrives_is_counted_to_the_nearest_whole():
+    """The decayed starts of the last hour, rounded, and the one that arrives."""
+    assert [detector.arrivals((present, 9.0)) for present in (0.0, 0.4, 0.6, 1.0, 2.4, 2.6)] == [1, 1, 2, 2, 3, 4]
+
+
+@pytest.mark.parametrize("present", [0.0, 0.3, 0.5, 1.2, 7.0])
+def test_the_score_is_the_chance_of_fewer_than_arrive(present):
+    """From what is usual and what arrives, as both are shown to people."""
+    now = detector.moment(1_790_000_000.0)
+    record, exposed = detector.count(None, now), detector.exposure(30 * 86400.0)
+    usual = detector.usual((present, 9.0), record, now, exposed)
+    said = detector.unlikely(detector.arrivals((present, 9.0)), usual)
+    assert detector.score((present, 9.0), record, now, exposed) == pytest.approx(said)
