@@ -119,6 +119,9 @@ def _add_history_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     past = add("import", _import, "Record a file of older alerts, so that statistics and votes begin with them")
     past.add_argument("file", metavar="FILE", help="JSON lines, plain or .gz")
     past.add_argument("--voter", default="history", metavar="NAME", help="who says what `truth` says; default: history")
+    past.add_argument(
+        "--voted-after", default="1h", metavar="TIME", help="from the end of an alert until they say it; default: 1h"
+    )
     past.add_argument("--no-feedback", action="store_true", help="ignore `truth`: nobody votes")
     fill = add("backfill", _backfill, "Record the alerts that Prometheus remembers, from its metric ALERTS")
     fill.add_argument("--prometheus", required=True, metavar="URL", help="e.g. http://127.0.0.1:9090")
@@ -159,12 +162,12 @@ def _serve(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from sidecar.cold_start import import_file
+    from sidecar.cold_start import import_file, seconds
 
     if not options.voter.strip() or len(options.voter) > 200 or "\x00" in options.voter:
         raise SidecarError("--voter needs 1 to 200 characters")
-    voter = None if options.no_feedback else options.voter
-    told = import_file(_load(options), Path(options.file), voter=voter, dry=options.dry_run)
+    after = None if options.no_feedback else seconds("--voted-after", options.voted_after)
+    told = import_file(_load(options), Path(options.file), voter=options.voter, voted_after=after, dry=options.dry_run)
     print(asyncio.run(told), end="")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -10,7 +11,6 @@ from math import expm1
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from msgspec import Struct
 from tqdm import tqdm
 
@@ -29,7 +29,7 @@ from sidecar.history import Change, Firings, Tally, changes, stream_history
 from sidecar.state import VERSION, State
 from sidecar.store import log, queries, schema
 from sidecar.store.engine import Database, check_exists, open_engine
-from sidecar.watch.prometheus import Prometheus, Range
+from sidecar.watch.prometheus import Range, connected
 from sidecar.why import at
 
 SETTLED_SECONDS: Final = 300.0  # what is younger is Alertmanager's: it may be on its way here
@@ -64,12 +64,12 @@ def asked_for(options: Mapping[str, Any], now: float) -> Backfill:
         options["prometheus"],
         _moment("--since", options["since"], now),
         _moment("--until", options["until"], now),
-        _seconds("--step", options["step"]),
+        seconds("--step", options["step"]),
         options["match"],
-        _seconds("--lookback", options["lookback"]),
+        seconds("--lookback", options["lookback"]),
         dict(_pair("--external-label", text, "=") for text in options["external_label"]),
         headers,
-        _seconds("--timeout", options["timeout"]),
+        seconds("--timeout", options["timeout"]),
     )
     if asked.step < SHORTEST_STEP or asked.timeout <= 0:
         raise SidecarError(f"--step has to be {SHORTEST_STEP:g} s or longer, and --timeout more than nothing")
@@ -78,7 +78,8 @@ def asked_for(options: Mapping[str, Any], now: float) -> Backfill:
     return asked
 
 
-def _seconds(name: str, text: str) -> float:
+def seconds(name: str, text: str) -> float:
+    """The value of an option, such as 90d. Raises SidecarError that says what to write."""
     try:
         return parse_duration(text)
     except Wrong as error:
@@ -119,9 +120,17 @@ def _secret(path: Path) -> str:
 
 
 async def import_file(
-    config: Config, path: Path, *, voter: str | None, dry: bool, clock: Callable[[], float] = time.time
+    config: Config,
+    path: Path,
+    *,
+    voter: str,
+    voted_after: float | None,
+    dry: bool,
+    clock: Callable[[], float] = time.time,
 ) -> str:
-    """Record a history file and return what was done, for people; `voter` gives its labels as votes, None: nobody does.
+    """Record a history file and return what was done, for people.
+
+    `voter` says what its labels say, `voted_after` seconds after an alert has ended; None: nobody does.
 
     Raises SidecarError, before anything is written, when the file is wrong or begins before what the store knows.
     """
@@ -132,9 +141,9 @@ async def import_file(
         if survey.new:
             _refuse_what_is_open(historian.state)
         with tqdm(total=survey.new, unit=" alerts", disable=None) as bar:
-            for change in changes(stream_history(path), Tally(), horizon):
+            for change in changes(stream_history(path), Tally(), horizon, voted_after):
                 await historian.take(change)
-                if change.alert.firing and _is_new(change, historian):
+                if change.begins and _is_new(change, historian):
                     bar.update()
         await historian.finish()
     return _told(historian, tally, survey.known, dry, clock())
@@ -149,7 +158,7 @@ async def _survey(path: Path, horizon: float, seen: float | None, database: Data
     """Read the whole file once, so that nothing is written of one that cannot be imported whole."""
     survey, old = _Survey(), []
     for change in changes(stream_history(path), tally, horizon):
-        if not change.alert.firing:
+        if not change.begins:
             continue
         if seen is None or change.at > seen:
             survey.new += 1
@@ -176,7 +185,8 @@ async def _refuse_what_is_older(path: Path, old: list[Change], seen: float, data
         raise SidecarError(
             f"{path} has alerts from {at(strange[0].at)} on that the store does not know, and the newest thing that it "
             f"knows happened {at(seen)}: time never runs backwards in the statistics. Import the oldest history first, "
-            "into a store that nothing was sent to yet (another store.url), or cut off what is older. Nothing was written"
+            "into a store that nothing was sent to yet (another store.url); several files can be one: cat them in order. Nothing "
+            "was written"
         )
 
 
@@ -198,7 +208,7 @@ def _refuse_what_is_open(state: State) -> None:
 
 
 @asynccontextmanager
-async def _historian(config: Config, voter: str | None, dry: bool) -> AsyncIterator[tuple[Historian, Database | None]]:
+async def _historian(config: Config, voter: str, dry: bool) -> AsyncIterator[tuple[Historian, Database | None]]:
     """On the store as it is; one that is not there is made, except by a dry run."""
     database = Database(open_engine(config.store.url)) if not dry or _exists(config.store.url) else None
     try:
@@ -235,7 +245,7 @@ async def backfill(config: Config, asked: Backfill, *, dry: bool, clock: Callabl
     Raises SidecarError when Prometheus does not answer: what is written stays, and the next run goes on after it.
     """
     until = min(asked.until, clock() - SETTLED_SECONDS) // asked.step * asked.step
-    async with _historian(config, None, dry) as (historian, database):
+    async with _historian(config, RULE, dry) as (historian, database):
         since = await _begin(asked, historian, database)
         if since > until:
             note = f", and the store has it up to {at(historian.seen)}" if historian.seen is not None else ""
@@ -268,8 +278,7 @@ async def _begin(asked: Backfill, historian: Historian, database: Database | Non
 
 
 async def _read(asked: Backfill, span: Range, firings: Firings, historian: Historian) -> None:
-    async with aiohttp.ClientSession(trust_env=False) as session:
-        prometheus = Prometheus(session, asked.url, asked.headers, asked.timeout, tqdm.write)
+    async with connected(asked.url, asked.headers, asked.timeout, _say) as prometheus:
         before = span.start
         with tqdm(total=(span.end - span.start) / DAY, unit=" days", disable=None) as bar:
             async for upto, series in prometheus.windows(span):
@@ -279,6 +288,10 @@ async def _read(asked: Backfill, span: Range, firings: Firings, historian: Histo
                 before = upto
     for change in firings.finish(span.end):
         await historian.take(change)
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
 
 
 # ------------------------------------------------------------------------------------------------------------ the summary
@@ -336,4 +349,4 @@ def _of(name: str, state: State) -> str:
     return f", usually {expm1(series[5]) / 60:.0f} min, {series[6]:.0%} clear within 5 min{said}"
 
 
-__all__ = ["Backfill", "asked_for", "backfill", "import_file"]
+__all__ = ["Backfill", "asked_for", "backfill", "import_file", "seconds"]

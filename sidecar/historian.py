@@ -67,7 +67,7 @@ class Historian:
     """Give it changes in the order of time by `take`, then `finish`. Without a database nothing is written.
 
     `seen` is when the newest thing that the store knows happened: what is not after it was recorded before, and only
-    remembered here. `voter` is who gives the votes that the history's labels are; None: nobody does.
+    remembered here. `voter` is who gives the votes of the history.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Historian:
         state: State,
         seen: float | None,
         config: Config,
-        voter: str | None,
+        voter: str,
         shard: int = 0,
     ) -> None:
         self.state = state
@@ -89,13 +89,13 @@ class Historian:
         self._scorers = Scorers()
         self._waiting: list[Change] = []
         self._opened: dict[str, tuple[str, float]] = {}  # fold key -> the incident under it, and since when
-        self._forgot: float | None = None  # when keys were last looked through
+        self._day = seen // DAY if seen is not None else None  # on which keys were last looked through
         self._wrote = False
 
     async def take(self, change: Change) -> None:
-        """One more change, not before the last one."""
+        """One more change, not before the one that was given last."""
         if self.seen is not None and change.at <= self.seen:
-            if change.alert.firing:
+            if change.begins:
                 self._remember(change)
             return
         if len(self._waiting) >= ROW_CHANGES and change.at > self._waiting[-1].at:
@@ -117,14 +117,14 @@ class Historian:
 
     async def _write(self) -> None:
         """One log row, in the shard's turn like every writer's."""
-        opened, forgot = dict(self._opened), self._forgot
+        opened, day = dict(self._opened), self._day
         for _ in range(RACES):
             try:
                 events = self._events()
                 seq = await self._append(events)
             except Conflict:
                 self.state.rollback()
-                self._opened, self._forgot = dict(opened), forgot
+                self._opened, self._day = dict(opened), day
                 await self._catch_up()
             except BaseException:
                 self.state.rollback()
@@ -180,9 +180,9 @@ class Historian:
         """One moment through the pipeline. What ends comes first, as what clears does in a webhook."""
         at = moment[0].at
         alive = self._keep_alive(at)
-        new = [change for change in moment if not self._is_over(change)]
-        received = tuple([Received(change.alert, at=at) for change in new])
-        votes = tuple([self._vote(change) for change in new if change.truth is not None and self._voter is not None])
+        new = [change for change in moment if not self._is_there(change)]
+        received = tuple([Received(change.alert, at=at) for change in new if change.truth is None])
+        votes = tuple([self._vote(change) for change in new if change.truth is not None])
         inputs = Inputs(received, votes)
         plan = pipeline.plan(inputs, self.state, self._scorers, self._config, at, rules=(self._history,))
         if plan.deliveries or any(one.verdict is not Verdict.DIGEST for one in plan.decisions):
@@ -191,20 +191,20 @@ class Historian:
             )
         return [*alive, *plan.events]
 
-    def _is_over(self, change: Change) -> bool:
-        """Whether an earlier run cut this firing at its own horizon: it has an end already."""
-        alert = change.alert
-        known = self.state.episodes.get(alert.fingerprint) if alert.ends_at is not None else None
-        over = known is not None and known.ended_at is not None
-        return over and known is not None and known.episode == episode_id(alert.fingerprint, alert.starts_at)
+    def _is_there(self, change: Change) -> bool:
+        """Whether an earlier run cut this firing at its own horizon: then it has an end, and a vote, already."""
+        episode = episode_id(change.alert.fingerprint, change.alert.starts_at)
+        if change.truth is not None:
+            return any(vote.who == self._voter for vote in self.state.votes.get(episode) or ())
+        known = self.state.episodes.get(change.alert.fingerprint)
+        return not change.begins and known is not None and known.episode == episode and known.ended_at is not None
 
     def _keep_alive(self, at: float) -> list[Event]:
         """Once a day idle keys are forgotten, as a serving sidecar does; what fires for months is sent again, not idle."""
-        if self._forgot is None:
-            self._forgot = at
-        if at - self._forgot < DAY:
+        day, before = at // DAY, self._day
+        self._day = day
+        if before is None or day <= before:
             return []
-        self._forgot = at
         fire = [one for one in self.state.episodes.values() if one.ended_at is None]
         alive: list[Event] = [EpisodeSeen(at, one.episode, one.keys.fingerprint, one.starts_at) for one in fire]
         alive.append(Swept(at, at - FORGET_SECONDS))
@@ -247,7 +247,7 @@ class Historian:
         kind = FeedbackKind.FALSE_POSITIVE if change.truth == "fp" else FeedbackKind.USEFUL
         keys = tuple(keys_of(alert.fingerprint, alert.labels))
         spelled = alert.labels.get("severity", "")
-        return Voted(change.at, self._voter or "", kind.value, episode, incident, keys, spelled, "history")
+        return Voted(change.at, self._voter, kind.value, episode, incident, keys, spelled, "history")
 
     # ----------------------------------------------------------------------------------------------------------- counting
 
@@ -257,16 +257,15 @@ class Historian:
             if isinstance(event, EpisodeStarted):
                 done.episodes += 1
                 done.names[event.labels.get("alertname", "")] += 1
-                done.first = event.at if done.first is None else done.first
+                done.first, done.last = event.at if done.first is None else done.first, event.at
             elif isinstance(event, EpisodeEnded):
-                done.ended += 1
+                done.ended, done.last = done.ended + 1, event.at
                 done.quick += event.ends_at - int(event.episode.rpartition("-")[2]) / 1000 <= QUICK
             elif isinstance(event, Decided):
                 done.incidents += event.incident == f"i-{event.episode}"
             elif isinstance(event, Voted):
                 done.noise += event.kind == FeedbackKind.FALSE_POSITIVE
                 done.real += event.kind == FeedbackKind.USEFUL
-            done.last = event.at
 
 
 async def project(database: Database, shard: int) -> None:

@@ -88,14 +88,21 @@ def _seconds(text: str) -> float:
 
 
 class Change(Struct, frozen=True, gc=False):
-    """An alert began (its `ends_at` is None) or ended; what it was is known at its end."""
+    """An alert began (its `ends_at` is None) or ended; with `truth`, somebody said at `voted_at` what it was."""
 
     alert: Alert
     truth: Truth | None = None
+    voted_at: float = 0.0
 
     @property
     def at(self) -> float:
+        if self.truth is not None:
+            return self.voted_at
         return self.alert.starts_at if self.alert.ends_at is None else self.alert.ends_at
+
+    @property
+    def begins(self) -> bool:
+        return self.alert.ends_at is None
 
 
 class Tally(Struct):
@@ -107,20 +114,16 @@ class Tally(Struct):
     cut: int = 0  # did not end in the history: recorded as if they ended with it
 
 
-class _Firing(Struct):
-    alert: Alert
-    ends_at: float
-    truth: Truth | None = None
-
-
-def changes(alerts: Iterable[HistoryAlert], tally: Tally, horizon: float = float("inf")) -> Iterator[Change]:
-    """The beginnings and ends of a history that is in the order of startsAt, ends first where both are at one time.
+def changes(
+    alerts: Iterable[HistoryAlert], tally: Tally, horizon: float = float("inf"), voted_after: float | None = None
+) -> Iterator[Change]:
+    """What happened in a history that is in the order of startsAt; of one time, what ends comes before what begins.
 
     Nothing is said of what happens after `horizon`, seconds since the epoch: a firing is cut there. Firings of one
-    label set that overlap are one; it was real if one of them was. Raises SidecarError when the order is wrong.
+    label set that overlap are one; it was real if one of them was. With `voted_after`, seconds, its truth is said so
+    long after its end. Raises SidecarError when the order is wrong.
     """
-    firing: dict[str, _Firing] = {}
-    ends: list[tuple[float, str]] = []
+    timeline = _Timeline(tally, horizon, voted_after)
     newest = 0.0
     for number, one in enumerate(alerts, 1):
         if one.starts_at < newest:
@@ -130,41 +133,67 @@ def changes(alerts: Iterable[HistoryAlert], tally: Tally, horizon: float = float
         if one.starts_at >= horizon:
             tally.late += 1
             continue
-        yield from _ended(firing, ends, one.starts_at)
-        begun = _begin(one, firing, ends, tally, horizon)
+        yield from timeline.until(one.starts_at)
+        begun = timeline.begin(one)
         if begun is not None:
             yield begun
-    yield from _ended(firing, ends, float("inf"))
+    yield from timeline.until(float("inf"))
 
 
-def _begin(
-    one: HistoryAlert, firing: dict[str, _Firing], ends: list[tuple[float, str]], tally: Tally, horizon: float
-) -> Change | None:
-    labels = {name: value for name, value in one.labels.items() if value}  # as Alertmanager does
-    fingerprint = fingerprint_of(labels)
-    until = min(max(one.ends_at, one.starts_at + SHORTEST), horizon)
-    tally.cut += one.ends_at > horizon
-    known = firing.get(fingerprint)
-    if known is not None:
-        known.ends_at = max(known.ends_at, until)
-        known.truth = "tp" if "tp" in (known.truth, one.truth) else known.truth or one.truth
-        tally.joined += 1
-        return None
-    alert = Alert(fingerprint, labels, one.annotations, one.starts_at, None)
-    firing[fingerprint] = _Firing(alert, until, one.truth)
-    heapq.heappush(ends, (until, fingerprint))
-    return Change(alert)
+class _Firing(Struct):
+    alert: Alert
+    ends_at: float
+    truth: Truth | None = None
 
 
-def _ended(firing: dict[str, _Firing], ends: list[tuple[float, str]], upto: float) -> Iterator[Change]:
-    while ends and ends[0][0] <= upto:
-        at, fingerprint = heapq.heappop(ends)
-        known = firing[fingerprint]
-        if known.ends_at > at:  # another one has made it longer
-            heapq.heappush(ends, (known.ends_at, fingerprint))
-            continue
-        del firing[fingerprint]
-        yield Change(msgspec.structs.replace(known.alert, ends_at=at), known.truth)
+class _Timeline:
+    """What fires, and what is to come."""
+
+    def __init__(self, tally: Tally, horizon: float, voted_after: float | None) -> None:
+        self._tally = tally
+        self._horizon = horizon
+        self._voted_after = voted_after
+        self._firing: dict[str, _Firing] = {}
+        self._due: list[tuple[float, int, Change | str]] = []  # time, a number that is nobody else's, a vote or an end
+        self._pushed = 0
+
+    def begin(self, one: HistoryAlert) -> Change | None:
+        labels = {name: value for name, value in one.labels.items() if value}  # as Alertmanager does
+        fingerprint = fingerprint_of(labels)
+        until = min(max(one.ends_at, one.starts_at + SHORTEST), self._horizon)
+        self._tally.cut += one.ends_at > self._horizon
+        known = self._firing.get(fingerprint)
+        if known is not None:
+            known.ends_at = max(known.ends_at, until)
+            known.truth = "tp" if "tp" in (known.truth, one.truth) else known.truth or one.truth
+            self._tally.joined += 1
+            return None
+        alert = Alert(fingerprint, labels, one.annotations, one.starts_at, None)
+        self._firing[fingerprint] = _Firing(alert, until, one.truth)
+        self._push(until, fingerprint)
+        return Change(alert)
+
+    def until(self, upto: float) -> Iterator[Change]:
+        """The ends and votes up to a time, it included."""
+        while self._due and self._due[0][0] <= upto:
+            at, _, what = heapq.heappop(self._due)
+            if isinstance(what, Change):
+                yield what
+            elif self._firing[what].ends_at > at:  # another one has made it longer
+                self._push(self._firing[what].ends_at, what)
+            else:
+                yield self._end(self._firing.pop(what), at)
+
+    def _end(self, known: _Firing, at: float) -> Change:
+        ended = Change(msgspec.structs.replace(known.alert, ends_at=at))
+        if known.truth is not None and self._voted_after is not None:
+            due = min(at + self._voted_after, self._horizon)
+            self._push(due, Change(ended.alert, known.truth, due))
+        return ended
+
+    def _push(self, at: float, what: Change | str) -> None:
+        self._pushed += 1
+        heapq.heappush(self._due, (at, self._pushed, what))
 
 
 # ------------------------------------------------------------------------------------------------- samples of Prometheus
@@ -246,7 +275,7 @@ class Firings:
         self._made.append(Change(msgspec.structs.replace(self._alerts.pop(fingerprint), ends_at=at)))
 
     def _certain(self, upto: float) -> list[Change]:
-        self._made.sort(key=lambda change: (change.at, change.alert.firing))
+        self._made.sort(key=lambda change: (change.at, change.begins))
         certain = [change for change in self._made if change.at <= upto]
         self._made = self._made[len(certain) :]
         return certain

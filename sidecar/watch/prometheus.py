@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -155,6 +156,15 @@ class Prometheus:
         return [Series(one.metric, [at for at, _ in one.values]) for one in answer.data.result]
 
 
+@asynccontextmanager
+async def connected(
+    url: str, headers: Mapping[str, str], patience: float, say: Callable[[str], object]
+) -> AsyncIterator[Prometheus]:
+    """The server at a URL, with a session of its own; `patience`, seconds, is for each request."""
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        yield Prometheus(session, url, headers, patience, say)
+
+
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     parts, size = [], 0
     async for part in response.content.iter_chunked(65536):
@@ -178,4 +188,4 @@ def _words(error: BaseException, timeout: float) -> str:
     return f"the connection broke ({type(error).__name__})"
 
 
-__all__ = ["Prometheus", "Range"]
+__all__ = ["Prometheus", "Range", "connected"]
