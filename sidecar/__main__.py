@@ -128,7 +128,7 @@ def _add_history_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     fill.add_argument("--since", required=True, metavar="AGE", help="e.g. 90d ago, or a time: 2026-09-01T00:00; UTC")
     fill.add_argument("--until", default="now", metavar="AGE", help="as --since; default: now, less five minutes")
     fill.add_argument("--step", default="60s", metavar="TIME", help="between samples; default: 60s")
-    fill.add_argument("--lookback", default="0s", metavar="TIME", help="more time without samples that ends no firing")
+    fill.add_argument("--lookback", default="0s", metavar="TIME", help="longer gaps that end no firing; default: 0s")
     fill.add_argument("--match", default='ALERTS{alertstate="firing"}', metavar="SELECTOR", help="which series")
     fill.add_argument(
         "--external-label", action="append", default=[], metavar="NAME=VALUE", help="Prometheus's external_labels"

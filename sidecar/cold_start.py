@@ -255,7 +255,8 @@ async def backfill(config: Config, asked: Backfill, *, dry: bool, clock: Callabl
         firings = Firings(asked.step, asked.lookback, asked.external, open_now, historian.seen or 0.0)
         await _read(asked, Range(asked.match, since, until, asked.step), firings, historian)
         await historian.finish()
-    return _told(historian, firings.tally, 0, dry, clock())
+    told = _told(historian, firings.tally, 0, dry, clock())
+    return told if historian.recorded.episodes else told + f"Nothing fired: {asked.match}, since {at(since)}.\n"
 
 
 async def _begin(asked: Backfill, historian: Historian, database: Database | None) -> float:
@@ -304,8 +305,7 @@ def _told(historian: Historian, tally: Tally, known: int, dry: bool, now: float)
     if known:
         lines.append(f"{known:,} episodes were there already.")
     if not done.episodes:
-        nothing = "Nothing is new: nothing was added." if known or tally.alerts else "There is no alert in it."
-        return "\n".join([*lines, nothing, *_left_out(tally)]) + "\n"
+        return "\n".join([*lines, "Nothing is new: nothing was added.", *_left_out(tally)]) + "\n"
     lines.append(
         f"{'Would record' if dry else 'Recorded'} {done.episodes:,} episodes of {len(done.names):,} alertnames in "
         f"{done.incidents:,} incidents, from {at(done.first)} to {at(done.last)}."

@@ -57,7 +57,9 @@ def test_a_time_without_a_zone_is_utc(tmp_path):
 
 def test_what_no_database_takes_becomes_readable(tmp_path):
     """NUL and lone surrogates, as in a webhook."""
-    (tmp_path / "a.jsonl").write_text('{"labels": {"a": "\\u0000\\ud800"}, "startsAt": "2026-11-22", "endsAt": "2026-11-22"}')
+    (tmp_path / "a.jsonl").write_text(
+        '{"labels": {"a": "\\u0000\\ud800"}, "startsAt": "2026-11-22", "endsAt": "2026-11-22"}'
+    )
 
     assert read_history(tmp_path / "a.jsonl")[0].labels == {"a": "��"}
 
