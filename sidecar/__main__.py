@@ -20,6 +20,8 @@ EXAMPLES = """examples:
   sidecar demo                                             see it work, on data that comes with it
   sidecar check-config --config sidecar.yml                every mistake at once, with what to write instead
   sidecar render-alertmanager --config sidecar.yml --url http://sidecar:9095 > alertmanager.yml
+  sidecar import history.jsonl.gz --dry-run
+  sidecar backfill --prometheus http://127.0.0.1:9090 --since 90d
   sidecar serve --config sidecar.yml
   sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
   sidecar why HighLatency
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     serve.add_argument("--log-format", default="json", choices=["json", "text"])
     _add_config_commands(add)
+    _add_history_commands(add)
     why = add("why", _why, "The whole story of one alert")
     why.add_argument("episode", metavar="EPISODE", help="an episode id, a fingerprint, an incident or an alertname")
     box = add("outbox", _outbox, "What waits to be sent, and the dead letters")
@@ -93,6 +96,53 @@ def _add_config_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     route.add_argument("--at", default=None, metavar="TIME", help="e.g. 2026-11-22T03:00; UTC unless it says otherwise")
 
 
+IMPORT_EXAMPLES = """examples:
+  sidecar import history.jsonl.gz --dry-run      what it would record
+  sidecar import history.jsonl.gz                its labels count as votes of one person, `history`
+  sidecar import history.jsonl --no-feedback     as if nobody had ever said what was noise
+
+one JSON object per line, plain or gzipped, in the order of startsAt; annotations and truth may be absent:
+  {"labels": {"alertname": "DiskFull", "severity": "warning", "instance": "db-1"}, "annotations": {},
+   "startsAt": "2026-11-22T03:00:00Z", "endsAt": "2026-11-22T03:05:00Z", "truth": "fp"}
+"""
+BACKFILL_EXAMPLES = """examples:
+  sidecar backfill --prometheus http://127.0.0.1:9090 --since 90d --dry-run
+  sidecar backfill --prometheus http://127.0.0.1:9090 --since 90d --external-label cluster=eu-1
+  sidecar backfill --prometheus https://mimir.example.org/prometheus --since 2026-09-01 \\
+    --header 'X-Scope-OrgID: team' --header 'Authorization: Bearer ${TOKEN}'
+
+run it again when it was interrupted: it goes on after what is recorded
+"""
+
+
+def _add_history_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    past = add("import", _import, "Record a file of older alerts, so that statistics and votes begin with them")
+    past.add_argument("file", metavar="FILE", help="JSON lines, plain or .gz")
+    past.add_argument("--voter", default="history", metavar="NAME", help="who says what `truth` says; default: history")
+    past.add_argument(
+        "--voted-after", default="1h", metavar="TIME", help="from the end of an alert until they say it; default: 1h"
+    )
+    past.add_argument("--no-feedback", action="store_true", help="ignore `truth`: nobody votes")
+    fill = add("backfill", _backfill, "Record the alerts that Prometheus remembers, from its metric ALERTS")
+    fill.add_argument("--prometheus", required=True, metavar="URL", help="e.g. http://127.0.0.1:9090")
+    fill.add_argument("--since", required=True, metavar="AGE", help="e.g. 90d ago, or a time: 2026-09-01T00:00; UTC")
+    fill.add_argument("--until", default="now", metavar="AGE", help="as --since; default: now, less five minutes")
+    fill.add_argument("--step", default="60s", metavar="TIME", help="between samples; default: 60s")
+    fill.add_argument("--lookback", default="0s", metavar="TIME", help="longer gaps that end no firing; default: 0s")
+    fill.add_argument("--match", default='ALERTS{alertstate="firing"}', metavar="SELECTOR", help="which series")
+    fill.add_argument(
+        "--external-label", action="append", default=[], metavar="NAME=VALUE", help="Prometheus's external_labels"
+    )
+    fill.add_argument(
+        "--header", action="append", default=[], metavar="NAME:VALUE", help="${NAME} comes from the environment"
+    )
+    fill.add_argument("--bearer-token-file", metavar="FILE", help="a file with the token that Prometheus asks for")
+    fill.add_argument("--timeout", default="60s", metavar="TIME", help="of one request; default: 60s")
+    for command, examples in ((past, IMPORT_EXAMPLES), (fill, BACKFILL_EXAMPLES)):
+        command.add_argument("--dry-run", action="store_true", help="read everything, write nothing")
+        command.epilog, command.formatter_class = examples, argparse.RawDescriptionHelpFormatter
+
+
 def _load(options: argparse.Namespace) -> Config:
     from sidecar.config import load
 
@@ -106,6 +156,29 @@ def _serve(options: argparse.Namespace) -> int:
     config = _load(options)
     configure_logging(options.log_level, json=options.log_format == "json")
     serve(config, options.config)
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from sidecar.cold_start import import_file, seconds
+
+    if not options.voter.strip() or len(options.voter) > 200 or "\x00" in options.voter:
+        raise SidecarError("--voter needs 1 to 200 characters")
+    after = None if options.no_feedback else seconds("--voted-after", options.voted_after)
+    told = import_file(_load(options), Path(options.file), voter=options.voter, voted_after=after, dry=options.dry_run)
+    print(asyncio.run(told), end="")
+    return 0
+
+
+def _backfill(options: argparse.Namespace) -> int:
+    import time
+
+    from sidecar.cold_start import asked_for, backfill
+
+    asked = asked_for(vars(options), time.time())
+    print(asyncio.run(backfill(_load(options), asked, dry=options.dry_run)), end="")
     return 0
 
 

@@ -8,13 +8,11 @@ was known then.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Struct, field
@@ -32,7 +30,7 @@ from sidecar.domain import (
     Voted,
     episode_id,
 )
-from sidecar.errors import SidecarError
+from sidecar.history import HistoryAlert, read_history
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.state import State, keys_of
 
@@ -40,46 +38,6 @@ DAY: Final = 86400.0
 VOTED_AFTER: Final = 3600.0  # s from the end of an alert until people have said what it was
 KNOWN_WITHIN: Final = 12 * 3600.0  # s from its start until they say it of one that goes on firing
 STOCK_GROUPS: Final = ("alertname", "namespace", "service", "severity")
-
-
-class HistoryAlert(Struct, frozen=True):
-    """One line of a history file."""
-
-    labels: dict[str, str]
-    starts_at: float
-    ends_at: float
-    annotations: dict[str, str] = {}
-    truth: Literal["tp", "fp"] | None = None
-    incident: str | None = None
-
-
-class _Line(Struct):
-    labels: dict[str, str]
-    starts_at: str = field(name="startsAt")
-    ends_at: str = field(name="endsAt")
-    annotations: dict[str, str] = {}
-    truth: Literal["tp", "fp"] | None = None
-    incident: str | None = None
-
-
-def read_history(path: Path) -> list[HistoryAlert]:
-    """Lines of `{"labels", "annotations", "startsAt", "endsAt", "truth", "incident"}`, plain or gzipped, in time order."""
-    decoder = msgspec.json.Decoder(_Line)
-    alerts = []
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                alerts.append(_alert(decoder.decode(line)))
-            except (msgspec.DecodeError, ValueError) as error:
-                raise SidecarError(f"{path}, line {number}: {error}") from None
-    return alerts
-
-
-def _alert(line: _Line) -> HistoryAlert:
-    from datetime import datetime  # noqa: PLC0415 - only here
-
-    start, end = (datetime.fromisoformat(text).timestamp() for text in (line.starts_at, line.ends_at))
-    return HistoryAlert(line.labels, start, max(start, end), line.annotations, line.truth, line.incident)
 
 
 # ---------------------------------------------------------------------------------------------------- Alertmanager's part

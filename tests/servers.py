@@ -310,12 +310,25 @@ def amtool(*words: str) -> str:
 
 
 class Prometheus(HttpServer):
-    """A stock Prometheus that scrapes `targets` (job name to host:port) and evaluates `rules` every second."""
+    """A stock Prometheus that scrapes `targets` (job name to host:port) and evaluates `rules` every second.
 
-    def __init__(self, rules: list[dict[str, Any]], alertmanager: str, targets: Mapping[str, str]) -> None:
+    `external` are its external labels.
+    """
+
+    def __init__(
+        self,
+        rules: list[dict[str, Any]],
+        alertmanager: str,
+        targets: Mapping[str, str],
+        external: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         config = {
-            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "global": {
+                "scrape_interval": "1s",
+                "evaluation_interval": "1s",
+                "external_labels": dict(external or {}),
+            },
             "rule_files": ["rules.yml"],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
             "scrape_configs": [

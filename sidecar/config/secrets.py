@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 
 from sidecar.config.problems import Problem, Where, field_type, inside, models_in, path_of
+from sidecar.errors import SidecarError
 
 _VARIABLE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -40,6 +42,15 @@ def expand(node: Any, env: Mapping[str, str], problems: list[Problem], where: Wh
         return found[0]
 
     return _VARIABLE.sub(replace, node)
+
+
+def from_environment(text: str, env: Mapping[str, str] | None = None) -> str:
+    """An option of the command line with `${NAME}` replaced, as in the file. Raises SidecarError for what is not set."""
+    problems: list[Problem] = []
+    expanded = expand(text, os.environ if env is None else env, problems)
+    if problems:
+        raise SidecarError("; ".join(f"{wrong} ({hint})" for _, wrong, hint in problems))
+    return str(expanded)
 
 
 def read_files(

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sidecar.domain import Delivery, Event
+from sidecar.domain import Delivery, Event, Swept
 from sidecar.errors import Conflict
 from sidecar.store.engine import Database
 from sidecar.store.tables import log, shards, snapshots
@@ -86,6 +86,24 @@ async def tail(connection: AsyncConnection, shard: int, after: int, limit: int =
         select(log.c.seq, log.c.body).where(log.c.shard == shard, log.c.seq > after).order_by(log.c.seq).limit(limit)
     )
     return [(seq, decode(body)) for seq, body in await connection.execute(query)]
+
+
+async def newest(database: Database, shard: int) -> float | None:
+    """When the newest thing in the log happened, seconds since the epoch; None when nothing did.
+
+    That keys were forgotten is no event of the past: a sidecar that nobody sends to records it too.
+    """
+    below = None
+    async with database.read() as connection:
+        while True:
+            query = select(log.c.seq, log.c.body).where(log.c.shard == shard).order_by(log.c.seq.desc()).limit(1)
+            row = (await connection.execute(query if below is None else query.where(log.c.seq < below))).first()
+            if row is None:
+                return None
+            times = [event.at for event in decode(row.body) if not isinstance(event, Swept)]
+            if times:
+                return max(times)
+            below = row.seq
 
 
 async def all_after(database: Database, shard: int, after: int) -> AsyncIterator[tuple[int, list[Event]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -119,6 +120,21 @@ async def find_episodes(
         query.where(episodes.c.incident == incident) if incident else query.where(episodes.c.episode.in_(names or []))
     )
     return [_row(EpisodeRow, row) for row in (await connection.execute(query)).mappings()]
+
+
+async def known_among(connection: AsyncConnection, names: Sequence[str]) -> set[str]:
+    """Which of these episode ids are in the table."""
+    query = select(episodes.c.episode).where(episodes.c.episode.in_(names))
+    return {name for (name,) in await connection.execute(query)}
+
+
+async def newest_rule(connection: AsyncConnection) -> str:
+    """The first rule of the newest decision; empty when nothing was decided."""
+    query = (
+        select(decisions.c.reasons).order_by(decisions.c.shard, decisions.c.seq.desc(), decisions.c.n.desc()).limit(1)
+    )
+    reasons = msgspec.json.decode((await connection.execute(query)).scalar() or "[]")
+    return str(reasons[0][0]) if reasons else ""
 
 
 async def look_up(connection: AsyncConnection, word: str, limit: int = 10) -> list[EpisodeRow]:

@@ -43,6 +43,19 @@ async def upgrade(database: Database, revision: str = "head") -> None:
         raise StoreError(f"the schema could not be brought to {revision}: {error}") from error
 
 
+async def is_current(database: Database) -> bool:
+    """Whether the database has the tables of this version; changes nothing."""
+    try:
+        async with database.engine.connect() as connection:
+            return bool(await connection.run_sync(_current) == _head())
+    except (DBAPIError, OSError, TimeoutError) as error:
+        raise StoreError(f"the database cannot be reached: {error}") from error
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
 def _check_sqlite(connection: Connection) -> None:
     version = connection.exec_driver_sql("SELECT sqlite_version()").scalar_one()
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SQLITE:
