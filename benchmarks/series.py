@@ -5,7 +5,8 @@
 
 It resembles the benchmark's categories (lengths, sampling, seasons, kinds of noise and of anomaly; windows of 10 % of a
 file, around each anomaly), and it is not the benchmark: a score on it says nothing about the score on the real files.
-As in the real ones, many noisy series have unlabelled spikes of nearly the size of the labelled ones.
+Like real labels these are not fair: most files have spikes, shifts and restless hours that nobody labelled, and one
+window in six holds nothing that can be seen.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from zlib import crc32
 
@@ -28,7 +30,7 @@ Make = Callable[[np.random.Generator, int], Made]
 def places(draw, length: int, count: int) -> list[int]:
     """Where anomalies begin: after a fifth, and apart."""
     edges = np.linspace(0.22 * length, 0.97 * length, count + 1)
-    return [int(draw.uniform(a + 0.12 * (b - a), b - 0.12 * (b - a))) for a, b in zip(edges, edges[1:], strict=False)]
+    return [int(draw.uniform(a + 0.12 * (b - a), b - 0.12 * (b - a))) for a, b in pairwise(edges)]
 
 
 def hours(length: int, minutes: float) -> Floats:
@@ -222,7 +224,8 @@ def misconfigured(draw, _: int) -> Made:
 
 def keys(draw, _: int) -> Made:
     """A person's keys: little or nothing, in sessions; somebody else types otherwise."""
-    session = np.repeat(draw.random(100) < 0.3, 20)[:1882] if (length := 1882) else None
+    length = 1882
+    session = np.repeat(draw.random(100) < 0.3, 20)[:length]
     values = np.where(session, draw.gamma(1.5, 0.05, length), 0.0)
     found = places(draw, length, 2)
     for at in found:
@@ -294,6 +297,23 @@ SUITE: list[tuple[str, str, int, int, Make]] = [
 ]
 
 
+def disturb(draw, made: Made) -> Made:
+    """Spikes, shifts and restless hours that nobody labelled, and labels where nothing can be seen."""
+    values, found = made
+    length, size = len(values), float(np.std(values))
+    for _ in range(draw.poisson(3.0)):
+        at, stretch = int(draw.uniform(0, length)), int(draw.uniform(50, 600))
+        kind = draw.integers(3)
+        if kind == 0:
+            values[at : at + draw.integers(1, 4)] += size * draw.uniform(1.5, 7.0)
+        elif kind == 1:
+            values[at : at + stretch] += size * draw.uniform(-1.5, 1.5)
+        else:
+            part = values[at : at + stretch]
+            part += draw.uniform(0.5, 1.5) * (part - part.mean())
+    return values, [at if draw.random() > 1 / 6 else max(0, at - int(0.1 * length)) for at in found]
+
+
 def write(folder: Path, seed: int = 1) -> None:
     """The whole suite: data/<category>/*.csv and labels/combined_windows.json. The same seed gives the same files."""
     windows: dict[str, list[list[str]]] = {}
@@ -302,7 +322,8 @@ def write(folder: Path, seed: int = 1) -> None:
         for number in range(count):
             key = f"{category}/{name}_{number}.csv"
             draw = np.random.default_rng([seed, crc32(key.encode())])
-            values, found = make(draw, number)
+            made = make(draw, number)
+            values, found = made if category.startswith("artificial") else disturb(draw, made)
             times = [START + n * timedelta(minutes=minutes) for n in range(len(values))]
             half = int(0.05 * len(values) / max(1, len(found)))
             windows[key] = [

@@ -65,7 +65,9 @@ def read_corpus(folder: Path) -> list[Series]:
     if absent:
         raise BadCorpus(f"{folder}: labelled, and not in data/: {', '.join(absent)}")
     if unlabelled:
-        raise BadCorpus(f"{folder}: labels/combined_windows.json says nothing of {', '.join(unlabelled)}; [] is no window")
+        raise BadCorpus(
+            f"{folder}: labels/combined_windows.json says nothing of {', '.join(unlabelled)}; [] is no window"
+        )
     return [read_series(name, path, labels[name]) for name, path in found.items()]
 
 
@@ -117,7 +119,9 @@ def read_profiles(folder: Path) -> dict[str, Profile]:
             costs = profile["CostMatrix"]
             found[name] = Profile(*(float(costs[key]) for key in ("tpWeight", "fpWeight", "fnWeight")))
         except (KeyError, TypeError, ValueError) as error:
-            raise BadCorpus(f"{path}, {name}: the CostMatrix needs tpWeight, fpWeight and fnWeight ({error!r})") from error
+            raise BadCorpus(
+                f"{path}, {name}: the CostMatrix needs tpWeight, fpWeight and fnWeight ({error!r})"
+            ) from error
     if not found:
         raise BadCorpus(f"{path}: there is no profile in it")
     return found

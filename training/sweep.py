@@ -128,7 +128,7 @@ def sweep(files: Iterable[Scored], profile: Profile, threshold: float | None = N
     order = np.argsort(-scores, kind="stable")
     scores, sums = scores[order], np.cumsum(change[order])
     if threshold is None:
-        last_of_ties = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # noqa: FBT003 -- an array's value
+        last_of_ties = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
         at = int(last_of_ties[np.argmax(sums[last_of_ties])])
     else:
         at = int(np.searchsorted(-scores, -threshold, side="right")) - 1
