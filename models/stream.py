@@ -43,7 +43,8 @@ APART: Final = 8  # points; peaks that are closer are one
 MEMORY: Final = 4000  # points that a probability may refer to
 TICK: Final = 128  # points between two steps of forgetting
 FADE: Final = 0.003  # of a peak's logarithm, per step
-NARROW: Final = 0.12  # the least spread of the peaks' logarithms
+LEAST: Final = -6.0  # the logarithm of a deviation, in usual sizes, that is none: rounding makes such
+NARROW: Final = 0.18  # the least spread of the peaks' logarithms
 OTHERS: Final = 0.3  # the share of the other kinds that is added to the largest surprise
 
 # What is said of it.
@@ -60,10 +61,10 @@ class Tail:
     __slots__ = ("bar", "last", "peaks", "top")
 
     def __init__(self) -> None:
-        self.peaks = [-20.0] * PEAKS
-        self.bar = 2e-9  # exp(peaks[0]): what is below needs no logarithm
+        self.peaks = [LEAST] * PEAKS
+        self.bar = exp(LEAST)  # what is below needs no logarithm
         self.last = -APART
-        self.top = -20.0  # of the cluster that `last` belongs to
+        self.top = LEAST  # of the cluster that `last` belongs to
 
     def surprise(self, deviation: float, index: int) -> float:
         """-log of the probability of a deviation this large, and remember it. Only for one above `bar`."""
@@ -80,8 +81,8 @@ class Tail:
                 return
             self.peaks.remove(self.top)
         else:
-            self.last = index
             del self.peaks[0]
+        self.last = index
         insort(self.peaks, height)
         self.top = height
         self.bar = exp(self.peaks[0])

@@ -1,4 +1,4 @@
-"""The command line of training: run, list, promote, rollback."""
+"""The command line of training: run, list, promote, rollback, nab."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   python -m training list --config sidecar.yml
   python -m training promote fp-20261123-1a2b3c4d --config sidecar.yml
   python -m training rollback --config sidecar.yml         back to the model before this one
+  python -m training nab NAB/ --json nab.json              the streaming detector on the Numenta Anomaly Benchmark
 
 exit codes: 0 done or promoted, 3 refused by the gate (the model in service stays), 2 wrong usage or configuration,
 1 the database could not be reached
@@ -39,6 +40,9 @@ Command = Callable[[argparse.Namespace, Config, Database], Awaitable[int]]
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     options = _parser().parse_args(argv)
+    files_alone = options.command is _nab  # neither configuration nor database
+    if files_alone:
+        return _nab(options)
     try:
         config = load(options.config)
     except ConfigError as error:
@@ -84,7 +88,35 @@ def _parser() -> argparse.ArgumentParser:
     add("list", _list, "what was trained, newest first")
     add("promote", _promote, "let a stored version serve").add_argument("version", metavar="VERSION")
     add("rollback", _rollback, "let the model before this one serve again")
+    about = "run the streaming anomaly detector on a checkout of the Numenta Anomaly Benchmark, and score it"
+    nab = commands.add_parser("nab", help=about, description=about)
+    nab.add_argument("folder", type=Path, metavar="DIR", help="it has data/*/*.csv and labels/combined_windows.json")
+    nab.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as JSON too")
+    nab.add_argument("--jobs", type=_count, default=-1, metavar="N", help="processes; default: one per core")
+    nab.set_defaults(command=_nab)
     return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _nab(options: argparse.Namespace) -> int:
+    from training import nab  # noqa: PLC0415 -- the other commands need neither numpy nor joblib
+
+    try:
+        corpus, profiles = nab.read_corpus(options.folder), nab.read_profiles(options.folder)
+    except nab.BadCorpus as error:
+        print(f"training: {error}\n\n{nab.LAYOUT}", file=sys.stderr)
+        return USAGE
+    report = nab.run(corpus, profiles, options.jobs)
+    print(nab.render(report), end="")
+    if options.json is not None:
+        options.json.write_text(json.dumps(nab.as_json(report), indent=1) + "\n", encoding="utf-8")
+    return PROMOTED
 
 
 async def _run(options: argparse.Namespace, config: Config, database: Database) -> int:
