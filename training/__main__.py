@@ -1,4 +1,4 @@
-"""The command line of training: run, list, promote, rollback."""
+"""The command line of training: run, list, promote, rollback, nab."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   python -m training list --config sidecar.yml
   python -m training promote fp-20261123-1a2b3c4d --config sidecar.yml
   python -m training rollback --config sidecar.yml         back to the model before this one
+  python -m training nab NAB/ --json nab.json              the streaming detector on the Numenta Anomaly Benchmark
 
 exit codes: 0 done or promoted, 3 refused by the gate (the model in service stays), 2 wrong usage or configuration,
 1 the database could not be reached
@@ -92,6 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     add("list", _list, "what was trained, newest first")
     add("promote", _promote, "let a stored version serve").add_argument("version", metavar="VERSION")
     add("rollback", _rollback, "let the model before this one serve again")
+    about = "run the streaming anomaly detector on a checkout of the Numenta Anomaly Benchmark, and score it"
+    nab = commands.add_parser("nab", help=about, description=about)
+    nab.add_argument("folder", type=Path, metavar="DIR", help="it has data/*/*.csv and labels/combined_windows.json")
+    nab.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as JSON too")
+    nab.add_argument("--jobs", type=_count, default=-1, metavar="N", help="processes; default: one per core")
+    nab.set_defaults(storeless=_nab)
     return parser
 
 
@@ -147,6 +154,28 @@ def _backtest(options: argparse.Namespace) -> int:
         out.writelines(written(results))
     print(table(score(history, stock(history, config)), score(history, results)))
     print(night.summary())
+    return PROMOTED
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _nab(options: argparse.Namespace) -> int:
+    from training import nab  # noqa: PLC0415 -- the other commands need neither numpy nor joblib
+
+    try:
+        corpus, profiles = nab.read_corpus(options.folder), nab.read_profiles(options.folder)
+    except nab.BadCorpus as error:
+        print(f"training: {error}\n\n{nab.LAYOUT}", file=sys.stderr)
+        return USAGE
+    report = nab.run(corpus, profiles, options.jobs)
+    print(nab.render(report), end="")
+    if options.json is not None:
+        options.json.write_text(json.dumps(nab.as_json(report), indent=1) + "\n", encoding="utf-8")
     return PROMOTED
 
 
