@@ -45,6 +45,7 @@ class Dataset:
     incident: npt.NDArray[Any]
     severity: npt.NDArray[Any]
     alertname: npt.NDArray[Any]
+    episode: npt.NDArray[Any]
     skipped: int = 0  # labelled, but with the observation of other features
 
     def __len__(self) -> int:
@@ -60,6 +61,7 @@ class Dataset:
             self.incident[places],
             self.severity[places],
             self.alertname[places],
+            self.episode[places],
             self.skipped,
         )
 
@@ -79,6 +81,14 @@ class Dataset:
             content.update(np.ascontiguousarray(array).tobytes())
         content.update("\n".join(self.incident.tolist()).encode())
         return content.hexdigest()
+
+
+class Proof(NamedTuple):
+    """What a run was judged by: `score` has one entry per episode of `validation`, from a model that did not see it."""
+
+    train: Dataset
+    validation: Dataset
+    score: Floats
 
 
 def build(rows: Iterable[Sequence[Any]], votes: Iterable[Vote]) -> Dataset:
@@ -102,5 +112,6 @@ def build(rows: Iterable[Sequence[Any]], votes: Iterable[Vote]) -> Dataset:
         incident=np.array([row.incident for row in usable], dtype=object),
         severity=np.array([row.severity for row in usable], dtype=object),
         alertname=np.array([row.alertname for row in usable], dtype=object),
+        episode=np.array([row.episode for row in usable], dtype=object),
         skipped=len(first) - len(usable),
     )
