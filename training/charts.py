@@ -70,7 +70,8 @@ def hiding_scores(part: Dataset, score: Floats) -> tuple[Floats, Floats]:
     A real incident counts by its real episodes alone: a false one beside them that is told helps nobody.
     """
     noise = part.false_positive
-    real, false = [], []
+    real: list[float] = []
+    false: list[float] = []
     for places in incidents_of(part):
         here = places[~noise[places]]
         (real if len(here) else false).append(float(score[here if len(here) else places].min()))
@@ -96,7 +97,7 @@ def precision_recall(part: Dataset, score: Floats) -> list[dict[str, float]]:
         return []
     order = np.argsort(-score, kind="stable")
     hits = np.cumsum(noise[order])
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # noqa: FBT003 -- the end of the last run
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # the end of each run
     points = [
         {
             "threshold": float(score[order[at]]),

@@ -113,7 +113,13 @@ def _calibration(bins: list[dict[str, Any]]) -> dict[str, Any]:
     }  # fmt: skip
     ideal = _line("ideal", [0, 1], [0, 1], "soft", hoverinfo="skip")
     ideal["line"] |= {"dash": "dot", "width": 1}
-    right = {"overlaying": "y", "side": "right", "title": {"text": "episodes"}, "showgrid": False, "rangemode": "tozero"}
+    right = {
+        "overlaying": "y",
+        "side": "right",
+        "title": {"text": "episodes"},
+        "showgrid": False,
+        "rangemode": "tozero",
+    }
     found = _figure(
         [counts, ideal, points], "mean score", "share of false positives",
         xaxis={"range": [0, 1], "tickformat": ".1f"}, yaxis={"range": [0, 1.02], "tickformat": ".0%"},
@@ -193,7 +199,11 @@ def _score_drift(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _groups(rows: list[dict[str, Any]]) -> dict[str, Any]:
     x = [row["name"] or "(none)" for row in rows]
-    parts = (("false", "false_", "accent"), ("false suppressed", "suppressed", "good"), ("real hidden", "hidden", "bad"))
+    parts = (
+        ("false", "false_", "accent"),
+        ("false suppressed", "suppressed", "good"),
+        ("real hidden", "hidden", "bad"),
+    )
     traces = [_bar(label, x, [row[key.rstrip("_")] for row in rows], colour) for label, key, colour in parts]
     axis = {"range": [0, 1.02], "tickformat": ".0%"}
     return _figure(traces, "", "share", barmode="group", xaxis={"type": "category"}, yaxis=axis)

@@ -22,7 +22,13 @@ def render(template: str, *, scripts: tuple[str, ...] = (), package: str = "side
     """The page; `scripts` are JavaScript texts of ours, run in this order."""
     loader = ChoiceLoader([PackageLoader(package, "."), PackageLoader("sidecar.reports", ".")])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {"percent": percent, "share": spell_share, "moment": moment, "span": span, "safe_url": safe_url}
+    environment.filters |= {
+        "percent": percent,
+        "share": spell_share,
+        "moment": moment,
+        "span": span,
+        "safe_url": safe_url,
+    }
     closed = [script.replace("</script", "<\\/script") for script in scripts]
     return environment.get_template(template).render(
         scripts=[Markup(script) for script in closed],  # noqa: S704 -- our own, and unable to end their element
