@@ -12,7 +12,8 @@ SAID = {"fp": "false_positive", "tp": "useful"}
 
 def story(*rows: dict[str, Any], **more: Any) -> Period:
     """A period of these episodes. A row: name, at and lasts in minutes, incident, said (fp, tp or nothing), and fields
-    of `Episode`; what does not say otherwise interrupts."""
+    of `Episode`; what does not say otherwise interrupts.
+    """
     episodes, votes = [], []
     for number, given in enumerate(rows):
         row = {"name": "A", "at": 0.0, "lasts": 60.0, "incident": f"i{number}", "said": "", "interrupts": True} | given
