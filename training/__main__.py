@@ -78,14 +78,22 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add("run", _run, "train on the stored votes, and promote what passes the gate")
     run.add_argument("--dry-run", action="store_true", help="train and report, store and promote nothing")
-    run.add_argument("--json", type=Path, metavar="FILE", help="write the report there as JSON too")
-    run.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots and every miss, in one file")
+    run.add_argument("--json", type=_file, metavar="FILE", help="write the report there as JSON too")
+    run.add_argument("--html", type=_file, metavar="FILE", help="write a page with plots and every miss, in one file")
     run.add_argument("--seed", type=int, default=1, help="the same data and seed give the same model; default: 1")
     run.add_argument("--search", action="store_true", help="try a small grid of settings; takes some times as long")
     add("list", _list, "what was trained, newest first")
     add("promote", _promote, "let a stored version serve").add_argument("version", metavar="VERSION")
     add("rollback", _rollback, "let the model before this one serve again")
     return parser
+
+
+def _file(text: str) -> Path:
+    """A file that can be written later: known before a long run, not after it."""
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: name a file in a folder that exists")
+    return path
 
 
 async def _run(options: argparse.Namespace, config: Config, database: Database) -> int:

@@ -50,6 +50,7 @@ def charts(
         "by_severity": by_group(part, score, part.severity.tolist(), threshold),
         "by_domain": by_group(part, score, [known.get(one, Detail()).domain for one in part.episode], threshold),
         "importance": [{"feature": name, "gain": gain} for name, gain in importance.items()],
+        "label_weeks": label_weeks(proof),
         "weeks": weeks(part, score),
         "drift": drift(proof.train.x, proof.validation.x),
         "misses": misses(part, score, threshold, known),
@@ -178,6 +179,16 @@ def weeks(part: Dataset, score: Floats) -> list[dict[str, Any]]:
             "quantiles": {f"{q:g}": float(value) for q, value in zip(QUANTILES, _quantiles(score[at]), strict=True)},
         }
         for number, at in _places(which)
+    ]
+
+
+def label_weeks(proof: Proof) -> list[dict[str, Any]]:
+    """Per week, the share of false positives, of what was learned from and what proves it alike."""
+    parts = [part.take(part.decided) for part in (proof.train, proof.validation)]
+    at, false = (np.concatenate(found) for found in zip(*((p.at, p.false_positive) for p in parts), strict=True))
+    return [
+        {"from": float(number * WEEK + MONDAY), "false": share(int(false[places].sum()), len(places))}
+        for number, places in _places(np.floor((at - MONDAY) / WEEK).astype(int))
     ]
 
 

@@ -56,7 +56,7 @@ def figures(charts: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "calibration": _calibration(charts["calibration"]),
         "tradeoff": _tradeoff(charts),
         "importance": _bars(charts["importance"][:TOP], "gain", "share of the gain"),
-        "label-rate": _label_rate(charts["weeks"]),
+        "label-rate": _label_rate(charts["label_weeks"], charts["weeks"]),
         "score-drift": _score_drift(charts["weeks"]),
         "stability": _bars(charts["drift"][:TOP], "index", "population stability index", limits=(0.1, 0.25)),
         "by-severity": _groups(charts["by_severity"]),
@@ -170,7 +170,7 @@ def _days(rows: list[dict[str, Any]]) -> list[str]:
     return [datetime.fromtimestamp(row["from"], UTC).strftime("%Y-%m-%d") for row in rows]
 
 
-def _label_rate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _label_rate(rows: list[dict[str, Any]], scored: list[dict[str, Any]]) -> dict[str, Any]:
     x, shares = _days(rows), [row["false"] for row in rows]
     points = {
         "type": "scatter", "mode": "lines+markers", "name": "labelled false", "x": x, "y": [s["share"] for s in shares],
@@ -179,7 +179,7 @@ def _label_rate(rows: list[dict[str, Any]]) -> dict[str, Any]:
                     "arrayminus": [s["share"] - s["low"] for s in shares], "thickness": 1, "color": "accent"},
         "hovertemplate": "week of %{x}: %{y:.1%} of %{customdata}<extra></extra>",
     }  # fmt: skip
-    score = _line("mean score", x, [row["mean_score"] for row in rows], "bad", mode="lines+markers")
+    score = _line("mean score", _days(scored), [row["mean_score"] for row in scored], "bad", mode="lines+markers")
     score["line"]["dash"] = "dot"
     return _figure([points, score], "", "share, score", xaxis=_WEEKS, yaxis={"range": [0, 1.02], "tickformat": ".0%"})
 

@@ -167,6 +167,14 @@ def test_a_wrong_configuration_is_named(tmp_path, capsys):
     assert "none.yml" in capsys.readouterr().err
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path, capsys):
+    """Nothing is trained whose report would be lost."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--html", str(tmp_path / "no" / "report.html")])
+    assert ended.value.code == 2
+    assert "a folder that exists" in capsys.readouterr().err
+
+
 def test_help_has_examples(capsys):
     """Somebody who has read nothing else can start."""
     with pytest.raises(SystemExit) as ended:

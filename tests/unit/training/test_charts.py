@@ -106,6 +106,17 @@ def test_weeks_begin_on_monday():
     assert second["quantiles"] == {"0.1": 0.5, "0.5": 0.5, "0.9": 0.5}
 
 
+def test_labels_by_week_are_those_of_both_parts():
+    """What was learned from is in the first week, what proves it in the second."""
+    part, score = made(*((number % 2, 0.5) for number in range(168)), (1, 0.5), (1, 0.5))
+    cut = np.arange(len(part)) < 160
+    proof = dataset.Proof(part.take(np.flatnonzero(cut)), part.take(np.flatnonzero(~cut)), score[~cut])
+
+    first, second = charts.label_weeks(proof)
+    assert (first["false"]["hits"], first["false"]["trials"]) == (84, 168)
+    assert (second["false"]["hits"], second["false"]["trials"]) == (2, 2)
+
+
 def test_the_stability_index_is_none_for_the_same_and_known_for_a_shift():
     """Half of what was in one value has gone to the other: (0.75 - 0.5) ln 1.5 + (0.25 - 0.5) ln 0.5."""
     before, after = np.repeat([0.0, 1.0], 50), np.repeat([0.0, 1.0], [25, 75])
