@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from sidecar.config.durations import format_duration
@@ -47,15 +48,18 @@ class Judged:
     def real(self, episode: Episode) -> bool:
         return self.verdict.get(episode.episode, 0) < 0
 
-    def real_incident(self, incident: str) -> bool:
-        return any(self.real(one) for one in self.by_incident[incident])
+    @cached_property
+    def real_incidents(self) -> set[str]:
+        return {name for name, mine in self.by_incident.items() if any(map(self.real, mine))}
 
-    def false_incident(self, incident: str) -> bool:
+    @cached_property
+    def false_incidents(self) -> set[str]:
         """Told, judged, and nobody called anything in it real."""
-        mine = self.by_incident[incident]
-        return (
-            any(self.false(one) for one in mine) and any(one.told for one in mine) and not self.real_incident(incident)
-        )
+        return {
+            name
+            for name, mine in self.by_incident.items()
+            if name not in self.real_incidents and any(map(self.false, mine)) and any(one.told for one in mine)
+        }
 
 
 def noisy_rules(period: Period) -> list[dict[str, Any]]:
@@ -81,17 +85,13 @@ def _rule(name: str, episodes: list[Episode], judged: Judged, starts: Starts) ->
         "false": false_share,
         "judged_episodes": len(false) + len(real),
         "real_incidents": len(was_real),
-        "false_interruptions": len(_touched(episodes, judged.false_incident)),
+        "false_interruptions": len(judged.false_incidents.intersection(one.incident for one in episodes)),
         "wasted": interruptions * false_share["low"],
         "longer_for": [_after(episodes, judged, **_for(minutes)) for minutes in MINUTES],
         "threshold": _thresholds(episodes, judged),
         "inhibition": _inhibition(name, false, real, judged, starts),
     }
     return row | {"suggestion": _suggestion(row)}
-
-
-def _touched(episodes: Iterable[Episode], wanted: Callable[[str], bool]) -> set[str]:
-    return {name for name in {one.incident for one in episodes} if wanted(name)}
 
 
 # ------------------------------------------------------------------------------------------------- what a change would do
@@ -105,7 +105,7 @@ def _after(episodes: list[Episode], judged: Judged, *, change: str, keeps: Keeps
     """What would have been, had only those of `episodes` fired that `keeps` keeps, each `later` seconds later."""
     gone = {one.episode for one in episodes if not keeps(one)}
     mine = {one.episode for one in episodes}
-    false = _touched(episodes, judged.false_incident)
+    false = judged.false_incidents.intersection(one.incident for one in episodes)
     real = {one.incident for one in episodes if judged.real(one)}
     avoided = sum(all(one.episode in gone for one in judged.by_incident[name]) for name in false)
     lost = delayed = 0

@@ -122,7 +122,7 @@ def _marked(judged: Judged) -> Metric:
 
 def _useful(judged: Judged, told: set[str]) -> Metric:
     known = [name for name in told if any(one.episode in judged.verdict for one in judged.by_incident[name])]
-    useful = sum(judged.real_incident(name) for name in known)
+    useful = sum(name in judged.real_incidents for name in known)
     return _share(
         "useful_alert_percentage", "Useful alerts", useful, len(known), "no incident that people were told was judged",
         note="of the judged incidents, those with a real alert",
@@ -311,7 +311,7 @@ def _false_reduction(judged: Judged) -> Metric:
 
 def _real_told(judged: Judged) -> Metric:
     """Beside every reduction: what it cost. Only what was judged can be counted."""
-    real = [name for name in judged.by_incident if judged.real_incident(name)]
+    real = judged.real_incidents
     told = sum(any(one.told for one in judged.by_incident[name]) for name in real)
     hidden = upper_bound(len(real) - told, len(real), 1.0 - TAIL)
     note = (
