@@ -80,6 +80,7 @@ servers:
 	{ have alertmanager prometheus-alertmanager && have amtool; } || missing="$$missing prometheus-alertmanager"; \
 	have prometheus || missing="$$missing prometheus"; \
 	{ have postgres && have initdb; } || missing="$$missing postgresql"; \
+	have chromium chromium-browser google-chrome || missing="$$missing chromium"; \
 	$(FIND_PYTHON); \
 	"$$python" -c "$$GOMP_OK" >/dev/null 2>&1 || missing="$$missing libgomp1"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sidecar
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.reports.commands import add_reports
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -26,6 +27,8 @@ EXAMPLES = """examples:
   sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
   sidecar why HighLatency
   sidecar outbox --dead
+  sidecar report --since 30d --html report.html
+  sidecar noisy-rules
 """
 
 
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "--replay", nargs="*", metavar="KEY", help="send these dead letters again; without KEY all of them"
     )
     box.add_argument("--limit", type=int, default=50)
+    add_reports(add)
     add("quarantine", _quarantine, "Alerts that could not be read or decided")
     demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
     demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")

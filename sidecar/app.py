@@ -29,6 +29,7 @@ from sidecar.intake.handlers import routes
 from sidecar.nightly import run_nightly
 from sidecar.projector import Projector
 from sidecar.providers import Providers
+from sidecar.reports.hourly import measure_hourly
 from sidecar.scoring import Scorers
 from sidecar.state import VERSION
 from sidecar.store import schema
@@ -106,6 +107,7 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
         loops = [decider.run(), projector.run(), worker.run(session), champion.run(), ticker.run()]
         if settings.path is not None:
             loops.append(run_nightly(settings.path, settings, database, metrics, clock))
+            loops.append(measure_hourly(settings.path, metrics, clock))
         tasks = [asyncio.create_task(_watched(loop)) for loop in loops]
         _on_hangup(reload)
         sidecar.ready = True

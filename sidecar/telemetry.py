@@ -17,6 +17,21 @@ from sidecar.domain import SEVERITY_RANK, Decision, Plan, Received, severity_of
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
 LONGEST_DOMAIN: Final = 40  # a `domain` label comes from outside
 PROVIDER_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5)  # s; the default timeout is 0.2
+REPORTED: Final = {  # a metric of `sidecar report` -> the gauge that shows it
+    "feedback_response_rate": ("sidecar_feedback_response_ratio", "Share of the incidents told that have a vote"),
+    "false_positive_marked": ("sidecar_false_positives_marked", "Alerts that people call false"),
+    "useful_alert_percentage": ("sidecar_useful_alert_ratio", "Share of the judged incidents with a real alert"),
+    "mean_time_to_acknowledge": ("sidecar_time_to_acknowledge_mean_seconds", "Mean from the first message to an ack"),
+    "alert_volume_reduction": ("sidecar_alert_volume_reduction_ratio", "Share of the alerts that interrupted nobody"),
+    "false_positive_reduction": (
+        "sidecar_false_positive_reduction_ratio",
+        "Share of the alerts called false that interrupted nobody",
+    ),
+    "real_incidents_told": ("sidecar_real_incidents_told_ratio", "Share of the incidents called real that were told"),
+    "delivery_latency_p99": ("sidecar_delivery_latency_p99_seconds", "99th percentile of the delivery time"),
+    "notification_success": ("sidecar_notification_success_ratio", "Share of the settled messages that arrived"),
+    "grouping_efficiency": ("sidecar_alerts_per_interruption", "Alerts told per interruption"),
+}
 PER_NOTIFICATION: Final = (1, 2, 3, 5, 10, 20, 50, 100, 500)
 
 
@@ -111,6 +126,15 @@ class Metrics:
             "sidecar_training_last_run_timestamp_seconds", "When training last ended", registry=registry
         )
         self.training_promoted = Gauge("sidecar_training_last_promoted", "1 if it promoted a model", registry=registry)
+        self.report = {
+            name: Gauge(metric, f"{about}, over 7 days; NaN while it is not measured", registry=registry)
+            for name, (metric, about) in REPORTED.items()
+        }
+        self.report_at = Gauge(
+            "sidecar_report_last_success_timestamp_seconds", "When these were last measured", registry=registry
+        )
+        for gauge in self.report.values():
+            gauge.set(float("nan"))
         Info("sidecar_build", "Version", registry=registry).info({"version": sidecar.__version__})
         for state in ("waiting", "leased", "dead"):
             self.depth.labels(state).set(0)

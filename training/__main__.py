@@ -26,7 +26,7 @@ from training import promote
 EXAMPLES = """examples:
   python -m training run --config sidecar.yml              train, prove, promote
   python -m training run --config sidecar.yml --dry-run    the same, and change nothing
-  python -m training run --config sidecar.yml --json report.json
+  python -m training run --config sidecar.yml --html report.html --json report.json
   python -m training backtest history.jsonl.gz --out decisions.jsonl
   python -m training list --config sidecar.yml
   python -m training promote fp-20261123-1a2b3c4d --config sidecar.yml
@@ -55,8 +55,9 @@ def main(argv: list[str] | None = None) -> int:
         return USAGE
     try:
         return asyncio.run(_with_database(command, options, config))
-    except StoreError as error:
-        print(f"training: the database: {error}", file=sys.stderr)
+    except SidecarError as error:
+        where = "the database: " if isinstance(error, StoreError) else ""
+        print(f"training: {where}{error}", file=sys.stderr)
         return FAILED
 
 
@@ -86,7 +87,8 @@ def _parser() -> argparse.ArgumentParser:
 
     run = add("run", _run, "train on the stored votes, and promote what passes the gate")
     run.add_argument("--dry-run", action="store_true", help="train and report, store and promote nothing")
-    run.add_argument("--json", type=Path, metavar="FILE", help="write the report there as JSON too")
+    run.add_argument("--json", type=_file, metavar="FILE", help="write the report there as JSON too")
+    run.add_argument("--html", type=_file, metavar="FILE", help="write a page with plots and every miss, in one file")
     run.add_argument("--seed", type=int, default=1, help="the same data and seed give the same model; default: 1")
     run.add_argument("--search", action="store_true", help="try a small grid of settings; takes some times as long")
     _add_backtest(commands)
@@ -179,8 +181,16 @@ def _nab(options: argparse.Namespace) -> int:
     return PROMOTED
 
 
+def _file(text: str) -> Path:
+    """A file that can be written later: known before a long run, not after it."""
+    path = Path(text)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: name a file in a folder that exists")
+    return path
+
+
 async def _run(options: argparse.Namespace, config: Config, database: Database) -> int:
-    from training import job  # noqa: PLC0415 -- the other commands need no numpy
+    from training import findings, job  # noqa: PLC0415 -- the other commands need no numpy
 
     now = time.time()
     secret = config.training.signing_key
@@ -216,8 +226,7 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
     print(result.text, end="")
     if result.promoted:
         print("nothing stored: a dry run" if options.dry_run else f"promoted: {result.version}")
-    if options.json is not None:
-        options.json.write_text(json.dumps(result.report, indent=1) + "\n", encoding="utf-8")
+    await findings.write(database, config, result, options.html, options.json)
     return PROMOTED if result.promoted else REFUSED
 
 

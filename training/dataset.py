@@ -56,6 +56,7 @@ class Dataset:
     ended: Floats  # NaN while it fires
     drawn: Floats  # probability with which the audit sample let it be told, and so voted on; 1 for what it did not draw
     guarded: npt.NDArray[np.bool_]  # told whatever its score
+    episode: npt.NDArray[Any]
     skipped: int = 0  # labelled, but with the observation of other features
 
     def __len__(self) -> int:
@@ -77,6 +78,7 @@ class Dataset:
             self.ended[places],
             self.drawn[places],
             self.guarded[places],
+            self.episode[places],
             self.skipped,
         )
 
@@ -96,6 +98,14 @@ class Dataset:
             content.update(np.ascontiguousarray(array).tobytes())
         content.update("\n".join(self.incident.tolist()).encode())
         return content.hexdigest()
+
+
+class Proof(NamedTuple):
+    """What a run was judged by: `score` has one entry per episode of `validation`, from a model that did not see it."""
+
+    train: Dataset
+    validation: Dataset
+    score: Floats
 
 
 def always_told(_: Mapping[str, str], severity: str) -> bool:
@@ -139,6 +149,7 @@ def build(
         ended=_floats([nothing if row.ended is None else row.ended for row in usable]),
         drawn=_floats(drawn),
         guarded=np.array([guarded(row.labels, row.severity) for row in usable], dtype=np.bool_),
+        episode=_words([row.episode for row in usable]),
         skipped=len(first) - len(usable),
     )
 

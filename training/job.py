@@ -36,6 +36,7 @@ class Result:
     refused: list[str]
     report: dict[str, Any]
     text: str
+    proof: dataset.Proof | None = None  # None when nothing was trained
 
 
 def run(
@@ -95,7 +96,8 @@ def run(
     report["warnings"] = gate.warnings(report["metrics"], miss_budget)
     progress("artifact")
     trained = replace(trained, metrics=report["metrics"])
-    return _result(report, version_of(trained), refused or _written(folder, trained, key, trial=trial))
+    result = _result(report, version_of(trained), refused or _written(folder, trained, key, trial=trial))
+    return replace(result, proof=dataset.Proof(train, validation, score))
 
 
 def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:

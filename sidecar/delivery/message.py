@@ -40,7 +40,7 @@ def compose(view: IncidentView, kind: DeliveryKind, dedup_key: str, config: Conf
         reasons=_words(decided),
         rules=_rules(decided),
         marks=tuple(dict.fromkeys(mark for made in view.decisions.values() for one in made for mark in one.marks)),
-        links=_links(opener, config),
+        links=links_of(opener, config),
         model=decided[0].model if decided else "",
         note=_note(kind, newest),
     )
@@ -83,7 +83,8 @@ def _note(kind: DeliveryKind, newest: DecisionRow | None) -> str:
     return NOTES.get(kind, "")
 
 
-def _links(row: EpisodeRow, config: Config) -> tuple[tuple[str, str], ...]:
+def links_of(row: EpisodeRow, config: Config) -> tuple[tuple[str, str], ...]:
+    """(text, URL) of everything that a person may want to open about an alert; http and https only."""
     labels = {**row.labels, "domain": config.domain_of(row.labels)}
     given = [("Prometheus", row.generator_url), ("Runbook", row.annotations.get("runbook_url", ""))]
     given.append(("Dashboard", row.annotations.get("dashboard_url", "")))

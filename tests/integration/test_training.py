@@ -98,14 +98,17 @@ async def test_a_run_promotes_and_a_dry_run_does_not(database, config, tmp_path,
     assert await run_in_thread("run", "--config", str(config), "--dry-run") == 0
     async with database.read() as connection:
         assert await stored.champion(connection) is None
-    report = tmp_path / "report.json"
-    assert await run_in_thread("run", "--config", str(config), "--json", str(report)) == 0
+    report, page = tmp_path / "report.json", tmp_path / "report.html"
+    assert await run_in_thread("run", "--config", str(config), "--json", str(report), "--html", str(page)) == 0
     assert "promoted: fp-" in capsys.readouterr().out
     async with database.read() as connection:
         version, files = await stored.champion(connection)
         assert await stored.champion_version(connection) == version
         assert await stored.newest_artifact_at(connection) is not None
-    assert json.loads(report.read_text())["version"] == version
+    written = json.loads(report.read_text())
+    assert written["version"] == version
+    assert len(written["charts"]["tradeoff"]) == 101
+    assert f"Training report {version}" in page.read_text("utf-8")
     loaded = load(files, KEY.encode())
     assert loaded is not None
     assert loaded.version == version
@@ -162,6 +165,14 @@ def test_a_wrong_configuration_is_named(tmp_path, capsys):
     """Exit code 2 and the file's name."""
     assert main(["list", "--config", str(tmp_path / "none.yml")]) == 2
     assert "none.yml" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path, capsys):
+    """Nothing is trained whose report would be lost."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--html", str(tmp_path / "no" / "report.html")])
+    assert ended.value.code == 2
+    assert "a folder that exists" in capsys.readouterr().err
 
 
 def test_help_has_examples(capsys):

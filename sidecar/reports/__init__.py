@@ -1,0 +1,1 @@
+"""What a period was like, for people: the success metrics, the noisy rules, and the pages that show them."""
