@@ -15,7 +15,7 @@ CALIBRATION_ERROR: Final = 0.12
 CONTRADICTION: Final = 0.2  # share of labels against the rest of the same alert in the same incident
 ENOUGH_NEIGHBOURS: Final = 30
 WORSE: Final = 1.1  # times the champion's log-loss: less is noise, and the champion has learned from later episodes
-ENOUGH_NEW: Final = 30  # episodes that the champion has not learned from, to compare the two on
+ENOUGH_NEW: Final = 30  # episodes labelled since the champion was made, to compare the two on these alone
 
 
 def before_fit(dataset: Dataset, parts: Split | None, min_votes: int) -> list[str]:
@@ -52,8 +52,7 @@ def after_fit(metrics: dict[str, Any], newest: dict[str, Any], champion: dict[st
     allowed = CALIBRATION_ERROR + 1.0 / sqrt(max(1, count))
     if error > allowed:
         reasons.append(f"calibration is off by {error:.2f}, at most {allowed:.2f} with {count} episodes")
-    enough = champion is not None and champion["episodes"] >= ENOUGH_NEW
-    if champion is not None and enough and newest["log_loss"] > WORSE * champion["log_loss"]:
+    if champion is not None and newest["log_loss"] > WORSE * champion["log_loss"]:
         loss, old = newest["log_loss"], champion["log_loss"]
         reasons.append(f"worse than the champion on the newest episodes: log-loss {loss:.4f} against {old:.4f}")
     return reasons

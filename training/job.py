@@ -149,9 +149,13 @@ def _log_odds(artifact: Artifact, part: Dataset) -> Floats:
 
 
 def _unseen(champion: Artifact | None, validation: Dataset) -> Places:
-    """The validation episodes labelled since the champion was made: only these compare the two fairly."""
-    made = None if champion is None else champion.manifest.get("created_at")
-    return np.arange(len(validation)) if made is None else np.flatnonzero(validation.known_at > made)
+    """The validation episodes labelled since the champion was made: only these compare the two fairly.
+
+    All of them when there are too few: then the champion, which knows some, is the harder to beat.
+    """
+    made = 0.0 if champion is None else champion.manifest.get("created_at", 0.0)
+    newest = np.flatnonzero(validation.known_at > made)
+    return newest if len(newest) >= gate.ENOUGH_NEW else np.arange(len(validation))
 
 
 def _metrics(part: Dataset, score: Floats) -> dict[str, Any]:
@@ -159,11 +163,13 @@ def _metrics(part: Dataset, score: Floats) -> dict[str, Any]:
 
 
 def _of_champion(champion: Artifact | None, validation: Dataset, newest: Places) -> dict[str, Any] | None:
-    """The metrics of what serves now, as it serves, on episodes that it has not learned from."""
-    if champion is None or champion.manifest.get("features") != list(FEATURES) or not len(newest):
+    """The metrics of what serves now, as it serves; where it may have seen the episodes, calibrated anew as we are."""
+    if champion is None or champion.manifest.get("features") != list(FEATURES):
         return None
     part = validation.take(newest)
     score = np.array(LightGBMScorer(champion).score([tuple(row) for row in part.x.tolist()]))
+    if part.known_at.min() <= champion.manifest.get("created_at", 0.0):  # it may have been calibrated on these
+        score = calibrate.held_out(calibrate.log_odds(score), part.label, part.weight, part.incident)
     return {"version": champion.version, **_metrics(part, score)}
 
 

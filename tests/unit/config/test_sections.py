@@ -37,7 +37,7 @@ def test_groups_and_holds_lie_over_the_defaults() -> None:
     assert (group.repeat_interval, group.group_interval, group.group_by[-1]) == (3600, 300, "severity")
     assert config.group_for("mine").group_by == ("...",)
     assert config.group_for("sophia").group_wait == 45
-    assert [config.holding.max_for(name) for name in ("CRITICAL", "WARNING", "INFO", "OTHER")] == [0, 60, 600, 0]
+    assert [config.holding.max_for(name) for name in ("CRITICAL", "WARNING", "INFO", "OTHER")] == [0, 60, 660, 0]
 
 
 def test_what_is_never_suppressed() -> None:

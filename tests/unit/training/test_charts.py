@@ -27,6 +27,12 @@ def made(*rows, x=None):
         severity=np.array([row[4] for row in given], dtype=object),
         alertname=np.array([row[3] for row in given], dtype=object),
         episode=np.array([f"e{number}" for number in range(count)], dtype=object),
+        instance=np.array([row[2] for row in given], dtype=object),
+        served=np.full(count, np.nan),
+        started=np.arange(count) * 3600.0 + charts.MONDAY,
+        ended=np.full(count, np.nan),
+        drawn=np.ones(count),
+        guarded=np.zeros(count, dtype=np.bool_),
     )
     return part, np.array([row[1] for row in given])
 

@@ -172,8 +172,9 @@ def test_evaluation_ranks_by_recall():
 def test_the_gate_knows_worse_and_off():
     """A loss above the champion's, a calibration that is off, a ranking that is none: each has its reason."""
     good = {"roc_auc": 0.9, "calibration_error": 0.02, "episodes": 400, "log_loss": 0.3}
-    assert gate.after_fit(good, None) == []
-    assert gate.after_fit(good, {"log_loss": 0.3}) == []
-    assert "worse than the champion" in gate.after_fit(good, {"log_loss": 0.2})[0]
-    assert "calibration" in gate.after_fit(good | {"calibration_error": 0.3}, None)[0]
-    assert "hopeless" in gate.after_fit(good | {"roc_auc": 0.45}, None)[0]
+    assert gate.after_fit(good, good, None) == []
+    assert gate.after_fit(good, good, {"log_loss": 0.3}) == []
+    assert "worse than the champion" in gate.after_fit(good, good, {"log_loss": 0.2})[0]
+    assert gate.after_fit(good, good | {"log_loss": 0.2}, {"log_loss": 0.2}) == [], "the newest episodes decide"
+    assert "calibration" in gate.after_fit(good | {"calibration_error": 0.3}, good, None)[0]
+    assert "hopeless" in gate.after_fit(good | {"roc_auc": 0.45}, good, None)[0]
