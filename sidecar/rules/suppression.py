@@ -10,6 +10,7 @@ has cleared by itself. In mode auto the score alone decides, as the specificatio
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final
 
 from models.certificate import STALE_SECONDS, speaks_against
@@ -63,7 +64,9 @@ def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
     threshold, why = facts.config.confidence_threshold, "mode auto lets the score decide"
     if score >= threshold and facts.config.auto_suppress:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {threshold:.2f}; {why}")
-    return _held(decision, score, why, facts) if score >= facts.config.holding.min_score else decision
+    if score < facts.config.holding.min_score:
+        return decision
+    return _held(decision, score, why, facts, unknown=0.0)
 
 
 def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
@@ -96,15 +99,16 @@ def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
     return "hold", said
 
 
-def _held(decision: Decision, score: float, why: str, facts: Facts) -> Decision:
-    wait = _hold_time(decision, facts)
+def _held(decision: Decision, score: float, why: str, facts: Facts, unknown: float = inf) -> Decision:
+    """Held as long as its like usually lasts; `unknown` seconds, within its severity's bound, where nobody knows."""
+    wait = _hold_time(decision, facts, unknown)
     if wait <= 0:
         return decision
     sentence = f"score {score:.2f}: told if it still fires in {moment(wait)}; {why}"
     return refined(decision, Verdict.HOLD, RULE, sentence, until=facts.now + wait)
 
 
-def _hold_time(decision: Decision, facts: Facts) -> float:
+def _hold_time(decision: Decision, facts: Facts, unknown: float) -> float:
     """How long this pattern's short episodes usually last, and until Alertmanager tells us of their end, bounded."""
     alert, now, config = decision.scored.alert, facts.now, facts.config
     bound = config.holding.max_for(decision.scored.pattern.severity)
@@ -112,5 +116,5 @@ def _hold_time(decision: Decision, facts: Facts) -> float:
         return 0.0  # it has fired as long as we would have waited
     usual = facts.state.statistics.clears_within(keys_of(alert.fingerprint, alert.labels), TYPICAL, now)
     if usual is None:
-        return bound
+        return min(bound, unknown)
     return min(bound, usual + config.group_for(config.domain_of(alert.labels)).group_interval)
