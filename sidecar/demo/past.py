@@ -16,6 +16,7 @@ from models.scorers import LightGBMScorer
 from sidecar.config import Config
 from sidecar.decider import Decider
 from sidecar.replay import DAY, HistoryAlert, Replay, Result, read_history
+from sidecar.rules.base import guarded
 from sidecar.scoreboard import score, stock, table
 from sidecar.scoring import Scorers
 from sidecar.state import State
@@ -78,7 +79,7 @@ async def _replay(
 
 async def train(database: Database, scorers: Scorers, config: Config, place: Path, now: float) -> str | None:
     """One night: bring the tables up to date, train on what is known, serve what was promoted."""
-    from training.job import run  # noqa: PLC0415 - scikit-learn and pandas load slowly
+    from training.job import certificate_of, run  # noqa: PLC0415 - scikit-learn and pandas load slowly
 
     while await projections.project(database, 0):
         pass
@@ -90,7 +91,12 @@ async def train(database: Database, scorers: Scorers, config: Config, place: Pat
         champion = await training.champion(connection)
     folder = place / f"night-{int(now)}"
     standing = read(place / champion[0], None) if champion is not None else None
-    result = run(rows, votes, now=now, min_votes=config.training.min_votes, key=None, champion=standing, folder=folder)
+    result = run(
+        rows, votes, now=now, min_votes=config.training.min_votes, key=None, champion=standing, folder=folder,
+        miss_budget=config.training.miss_budget, floor=config.confidence_threshold, holds=config.holding.max,
+        guarded=lambda labels, severity: guarded(labels, severity, config),
+    )  # fmt: skip
+    scorers.certificate = certificate_of(result.report)
     if not result.promoted or result.version is None:
         return None
     folder.rename(place / result.version)
