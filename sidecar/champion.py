@@ -18,7 +18,7 @@ from sidecar.config import Config
 from sidecar.errors import StoreError
 from sidecar.scoring import Scorers
 from sidecar.store import training
-from sidecar.store.engine import Database
+from sidecar.store.engine import Connection, Database
 from sidecar.telemetry import Metrics
 
 LOOK_SECONDS: Final = 3.0
@@ -37,6 +37,8 @@ class Champion:
         self._metrics = metrics
         self._certified = 0.0  # when the certificate that serves was made
         self._refused: set[str] = set()  # a damaged artifact is tried once, not every few seconds
+        for kind in ("hold", "suppress"):
+            metrics.threshold.labels(kind).set(NO_SCORE)
         self._show()
 
     async def run(self) -> None:
@@ -51,7 +53,7 @@ class Champion:
     async def look(self) -> bool:
         """Whether another model serves now. A damaged one leaves the present model in place."""
         async with self._database.read() as connection:
-            self._certify(await training.newest_report(connection))
+            self._certify(await self._newest(connection))
             version = await training.champion_version(connection)
             if version is None or version == self._scorers.version or version in self._refused:
                 return False
@@ -73,6 +75,18 @@ class Champion:
         self._show()
         logger.info("model_swapped", version=version)
         return True
+
+    async def _newest(self, connection: Connection) -> tuple[float, dict[str, Any]] | None:
+        """The newest run's report, read only when it is another than the last; an empty one when it is damaged."""
+        at = await training.newest_artifact_at(connection)
+        if at is None or at == self._certified:
+            return None
+        try:
+            found = await training.newest_report(connection)
+        except msgspec.MsgspecError as error:
+            logger.error("certificate_refused", why=f"the stored report cannot be read: {error}")
+            return at, {}
+        return found if found is None or isinstance(found[1], dict) else (at, {})
 
     def _certify(self, newest: tuple[float, dict[str, Any]] | None) -> None:
         """What the newest run has proven: one that proves nothing takes back what older ones allowed."""

@@ -45,6 +45,7 @@ from sidecar.domain import (
     Verdict,
     Voted,
     episode_id,
+    severity_rank,
 )
 from sidecar.rules import RULES, Batch, Facts, Rule
 from sidecar.rules.base import TELLS, changed, guarded, open_incident, refined
@@ -212,7 +213,9 @@ def _unheard(scored: Scored, incident: str, draft: Draft) -> Decision:
         return Decision(scored, Verdict.DIGEST, incident, (reason,))
     receivers = draft.config.route(severity, labels, draft.now).receivers or (draft.config.default,)
     found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
-    verdict, name = (Verdict.NOTIFY, incident) if found is None else (Verdict.FOLD, found[1])
+    known = draft.state.incidents.get(found[1]) if found is not None else None
+    joins = found is not None and known is not None and known.firing > 0 and severity_rank(severity) <= known.rank
+    verdict, name = (Verdict.FOLD, found[1]) if joins and found is not None else (Verdict.NOTIFY, incident)
     return Decision(scored, verdict, name, (reason, Reason("guard", f"{severity} is never kept back")), receivers)
 
 

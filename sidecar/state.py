@@ -125,7 +125,7 @@ class Held(Struct):
     votes: dict[str, tuple[Vote, ...]]
     ballots: dict[str, tuple[Ballot, ...]]
     silences: dict[str, Silence]
-    missed: dict[str, float]
+    missed: dict[str, float] = {}  # absent from snapshots of before it was kept
 
 
 def keys_of(fingerprint: str, labels: dict[str, str]) -> Keys:

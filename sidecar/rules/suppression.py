@@ -24,6 +24,7 @@ RULE: Final = "suppression_by_score"
 CONFIDENCE: Final = 0.9
 WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
 TYPICAL: Final = 0.9  # a hold waits as long as this share of the pattern's short episodes lasts
+TRAINED: Final = "fp-"  # how the version of a trained model begins
 FAMILIAR: Final = 3  # judged noise incidents of an alertname before anything of it is held
 EARNED_ANEW: Final = 11  # noise incidents after a confirmed miss: none real among them is proof enough to hold again
 
@@ -55,7 +56,11 @@ def _told(incident: Incident | None) -> bool:
 
 def _by_score(decision: Decision, facts: Facts) -> Decision:
     score, config = decision.scored.score, facts.config
-    if score is None or score < min(config.holding.min_score, config.confidence_threshold):
+    if (
+        not config.ml_anomaly_detection.enabled
+        or score is None
+        or score < min(config.holding.min_score, config.confidence_threshold)
+    ):
         return decision
     return _literally(decision, score, facts) if config.mode == "auto" else _laddered(decision, score, facts)
 
@@ -75,6 +80,10 @@ def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
         return decision
     allowed = certificate.hold.threshold
     if allowed is None or score < allowed or speaks_against(unpack(decision.scored.observation)):
+        return decision
+    if not decision.scored.model.startswith(TRAINED):  # proven is what trained models said, nobody else
+        return decision
+    if decision.scored.alert.fingerprint in facts.state.holds:  # it was held, and still fires: that is told
         return decision
     rung, why = _rung(decision, facts)
     limit = certificate.suppress.threshold

@@ -20,9 +20,10 @@ class Fixed:
     def __init__(self, score: float | None, certificate: Certificate | None = None) -> None:
         self.value = score
         self.certificate = certificate
+        self.version = "fp-fixed"
 
     def score(self, rows):
-        return [self.value] * len(rows), "fixed"
+        return [self.value] * len(rows), self.version
 
 
 class World:

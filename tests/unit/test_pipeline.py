@@ -452,6 +452,9 @@ def test_a_critical_that_cleared_between_two_messages_is_told_all_the_same():
     assert (told.verdict, told.receivers) == (Verdict.NOTIFY, ("default",))
     assert world.kinds()[0] == "notify"
     assert "resolve" in world.kinds()
-    opened = world.fire(instance="i3")
+    world.fire(instance="i4")
+    raised = world.clear(world.now - 30, severity="critical", instance="i4", alertname="Other").decisions[0]
+    assert raised.verdict is Verdict.NOTIFY, "above what people were told of"
+    opened = world.fire(instance="i3", severity="critical")
     joined = world.clear(world.now - 30, severity="critical", instance="i3", alertname="Other").decisions[0]
     assert (joined.verdict, joined.incident) == (Verdict.FOLD, opened.incident)

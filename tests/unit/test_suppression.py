@@ -210,3 +210,37 @@ def test_shadow_mode_keeps_nothing_back_and_is_not_sampled():
     shadow.state, shadow.now, shadow.scoring = world.state, world.now, world.scoring
     told = shadow.fire(instance="next")
     assert (told.verdict, told.marks, told.propensity) == (Verdict.NOTIFY, ("shadow: would have been held",), 1.0)
+
+
+@pytest.mark.parametrize("source", ["cold-start", "http:v1"])
+def test_what_no_trained_model_said_is_not_held(source):
+    """The certificate is about trained models: a stand-in or somebody else's endpoint has proven nothing."""
+    world = ladder()
+    judged(world, 5)
+    world.scoring.version = source
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+
+
+def test_scoring_that_is_switched_off_keeps_nothing_back():
+    world = ladder(ml_anomaly_detection={"enabled": False})
+    judged(world, 5)
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+
+
+def test_what_still_fires_after_its_hold_is_told_whatever_its_score_is_by_then():
+    world = ladder(suppress=0.97)
+    judged(world, 50)
+    held = world.fire(instance="next")
+    assert held.verdict is Verdict.HOLD
+    prove(world, 0.99, 0.9, 0.97)
+    assert world.tick(held.until - world.now).decisions[0].verdict is Verdict.NOTIFY
+
+
+def test_a_snapshot_from_before_misses_were_kept_loads():
+    import msgspec
+
+    from sidecar.state import State
+
+    held = msgspec.msgpack.decode(ladder().state.dump())
+    del held["missed"]
+    assert dict(State.load(msgspec.msgpack.encode(held)).missed) == {}
