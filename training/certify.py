@@ -1,6 +1,7 @@
 """The certified thresholds: how far scores may keep alerts back, proven on past clusters of real alerts.
 
-The scores are those that served when each alert arrived, so no model is judged on what it has learned from. Thresholds
+The scores are those that served when each alert arrived, so no model is judged on what it has learned from; a cluster
+that the heuristic or somebody else's model scored proves nothing. Thresholds
 are walked down from the top, and the walk stops at the first whose Clopper-Pearson upper bound on the share of clusters
 that would not have been told in time is above the budget, or on those never told above half of it: testing in this fixed order spends no confidence. Testing
 anew as clusters come in does: look k, when there are twice as many as at the last, is made at 1 - alpha / (k(k+1)),
@@ -22,7 +23,6 @@ from training.dataset import DISPUTED, Dataset, Floats
 
 GAP_SECONDS: Final = 1800.0  # between an alert's end and the next one's start: more begins another cluster
 IN_TIME: Final = 900.0  # s from a cluster's first alert until people must have been told
-ARRIVES: Final = 30.0  # s until Alertmanager sends a new group (group_wait)
 ALPHA: Final = 0.1
 GROWTH: Final = 2
 HOLD_FACTOR: Final = 4.0  # times the miss budget may be told late by a hold: it hides only what has cleared
@@ -36,7 +36,6 @@ class Cluster:
     """One instance's real alerts, by their places in the dataset, in the order of their starts."""
 
     places: tuple[int, ...]
-    known_at: float  # when the last of its votes was given
     weight: int  # missed clusters it stands for, if it is one: those that the audit sample drew it from
 
 
@@ -47,7 +46,8 @@ def certify(
 
     `floor` is the operator's confidence_threshold: nothing below it is tested.
     """
-    found = sorted(clusters(data, now), key=lambda cluster: cluster.known_at)
+    found = sorted(clusters(data, now), key=lambda cluster: data.started[cluster.places[0]])
+    found = [cluster for cluster in found if data.trained[list(cluster.places)].all()]
     weights = [cluster.weight for cluster in found]
 
     def granted(waits: Mapping[str, float], allowed: float) -> Grant:
@@ -80,7 +80,7 @@ def clusters(data: Dataset, now: float) -> Iterable[Cluster]:
 
 def _cluster(data: Dataset, places: list[int]) -> Cluster:
     likeliest = max(data.drawn[place] for place in places)
-    return Cluster(tuple(places), max(data.known_at[place] for place in places), ceil(1.0 / max(likeliest, 0.01)))
+    return Cluster(tuple(places), ceil(1.0 / max(likeliest, 0.01)))
 
 
 def _survives(data: Dataset, cluster: Cluster, holds: Mapping[str, float], within: float) -> float:
@@ -88,11 +88,11 @@ def _survives(data: Dataset, cluster: Cluster, holds: Mapping[str, float], withi
     began = data.started[cluster.places[0]]
     lowest = 1.0 + STEP
     for place in cluster.places:
-        late = data.started[place] + ARRIVES - began
+        late = data.at[place] - began  # when it was decided: Alertmanager may have kept it for its group's interval
         if late > within:
             break
         score, wait = data.served[place], holds.get(str(data.severity[place]), 0.0)
-        lasted = data.ended[place] - data.started[place]
+        lasted = data.ended[place] - data.at[place]
         released = 0.0 < wait < lasted and late + wait <= within  # no end: NaN, and not counted on
         if data.guarded[place] or isnan(score) or released or speaks_against(data.x[place]):
             return TELLS

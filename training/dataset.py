@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
 CLIP: Final = 10.0  # most that an inverse propensity may weigh: one audited alert is no stand-in for twenty
+TRAINED: Final = "fp-"  # how the version of a trained model begins
 DISPUTED: Final = 0.5  # a label that is neither
 
 
@@ -52,6 +53,7 @@ class Dataset:
     alertname: npt.NDArray[Any]
     instance: npt.NDArray[Any]  # its label, else the episode itself
     served: Floats  # the score that served at the decision, NaN for none
+    trained: npt.NDArray[np.bool_]  # whether a trained model of ours said it
     started: Floats
     ended: Floats  # NaN while it fires
     drawn: Floats  # probability with which the audit sample let it be told, and so voted on; 1 for what it did not draw
@@ -74,6 +76,7 @@ class Dataset:
             self.alertname[places],
             self.instance[places],
             self.served[places],
+            self.trained[places],
             self.started[places],
             self.ended[places],
             self.drawn[places],
@@ -145,6 +148,7 @@ def build(
         alertname=_words([row.alertname for row in usable]),
         instance=_words([row.labels.get("instance") or row.episode for row in usable]),
         served=_floats([nothing if row.score is None else row.score for row in usable]),
+        trained=np.array([row.model.startswith(TRAINED) for row in usable], dtype=np.bool_),
         started=_floats([row.started or row.at for row in usable]),
         ended=_floats([nothing if row.ended is None else row.ended for row in usable]),
         drawn=_floats(drawn),

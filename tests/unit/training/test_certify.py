@@ -21,7 +21,20 @@ def row(
 ):
     propensity = more.get("propensity", 1.0)
     ended = None if lasts is None else at + lasts
-    return Row(f"e{n}", f"i{n}", at, severity, "A", QUIET, "m", propensity, score, at, ended, {"instance": instance})
+    return Row(
+        f"e{n}",
+        f"i{n}",
+        at,
+        severity,
+        "A",
+        QUIET,
+        more.get("model", "fp-1"),
+        propensity,
+        score,
+        at,
+        ended,
+        {"instance": instance},
+    )
 
 
 def made(rows, kinds=None):
@@ -148,3 +161,28 @@ def test_a_missed_cluster_that_only_the_audit_sample_saw_stands_for_those_it_was
 
 def test_an_unscored_alert_is_told():
     assert certified([row(n, n * HOUR, f"h{n}", None) for n in range(60)]).hold.threshold == 0.85
+
+
+@pytest.mark.parametrize("model", ["cold-start", "http:v1"])
+def test_clusters_that_no_trained_model_scored_prove_nothing(model):
+    assert certified(one_each(100, 0.1, model=model)).hold.clusters == 0
+
+
+def test_a_later_vote_moves_no_cluster_across_looks():
+    """Clusters are tested in the order they began, whenever people said what they were."""
+    rows = [
+        *one_each(26, 0.1),
+        *(row(n, n * HOUR, f"h{n}", 0.99) for n in range(26, 29)),
+        *(row(n, n * HOUR, f"h{n}", 0.1) for n in range(29, 40)),
+    ]
+    votes = [(one.episode, "ada", "useful", one.at + 2 * HOUR, False) for one in rows]
+    again = [(f"e{n}", "bob", "useful", 900 * HOUR, False) for n in range(26, 29)]
+    settings = {"now": 1e9, "budget": 0.05, "floor": 0.85, "holds": {"WARNING": 600.0}}
+    assert certify.certify(build(rows, votes), **settings) == certify.certify(build(rows, [*votes, *again]), **settings)
+
+
+def test_a_hold_counts_from_when_the_alert_arrived():
+    """One that Alertmanager kept for five minutes clears within a hold that its own length would have outlasted."""
+    rows = [one._replace(at=one.started + 300.0) for one in one_each(60, 0.99, lasts=800.0)]
+    assert certified(rows).hold.threshold is None
+    assert certified(one_each(60, 0.99, lasts=800.0)).hold.threshold == 0.85

@@ -29,6 +29,7 @@ def made(*rows, x=None):
         episode=np.array([f"e{number}" for number in range(count)], dtype=object),
         instance=np.array([row[2] for row in given], dtype=object),
         served=np.full(count, np.nan),
+        trained=np.ones(count, dtype=np.bool_),
         started=np.arange(count) * 3600.0 + charts.MONDAY,
         ended=np.full(count, np.nan),
         drawn=np.ones(count),
