@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from models.artifact import pack, write
@@ -17,7 +18,7 @@ from sidecar.config import load
 from sidecar.decider import restore
 from sidecar.scoring import Scorers
 from sidecar.state import VERSION
-from sidecar.store import schema, training
+from sidecar.store import schema, tables, training
 from sidecar.store.engine import Database, open_engine
 from sidecar.telemetry import Metrics
 from tests.acceptance.world import alert, rows, webhook, within
@@ -170,6 +171,30 @@ async def test_a_damaged_model_leaves_the_one_before_it_in_place(database, tmp_p
     await promote(database, version, files, 2.0)
     assert await champion.look()
     assert scorers.version == version
+
+
+PROVEN = {"at": 1.0, "hold": {"threshold": 0.9}, "suppress": {}}
+
+
+@pytest.mark.parametrize("report", ['{"certificate": {"at": 1', "null", "5", '{"certificate": 7}', "{}"])
+async def test_a_damaged_report_takes_the_certificate_away_and_ends_nothing(database, report):
+    """What the newest run has proven serves; one that cannot be read, or proves nothing, allows nothing."""
+    config = configured("sqlite://", training={"nightly": False})
+    scorers = Scorers()
+    champion = Champion(database, scorers, lambda: config, Metrics())
+
+    async def keep(version: str, text: str, at: float) -> None:
+        row = {"version": version, "created_at": at, "state": "refused", "files": "{}", "report": text}
+        async with database.write() as connection:
+            await connection.execute(tables.artifacts.insert().values(row))
+
+    await keep("refused-1", msgspec.json.encode({"certificate": PROVEN}).decode(), 1.0)
+    await champion.look()
+    assert scorers.certificate is not None
+    assert scorers.certificate.hold.threshold == 0.9
+    await keep("refused-2", report, 2.0)
+    await champion.look()
+    assert scorers.certificate is None
 
 
 # ------------------------------------------------------------------------------------------------------------- stopping
