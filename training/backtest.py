@@ -20,7 +20,7 @@ from sidecar.decider import Work
 from sidecar.domain import Decided, EpisodeEnded, EpisodeStarted, Plan, Voted
 from sidecar.pipeline import Inputs
 from sidecar.replay import Answers, HistoryAlert, Replay, Result
-from sidecar.rules.base import guarded
+from sidecar.rules.base import TELLS, guarded
 from sidecar.scoring import Scorers
 from sidecar.state import State
 from training import job
@@ -34,6 +34,7 @@ class Known:
         self.started: dict[str, EpisodeStarted] = {}
         self.ended: dict[str, float] = {}
         self.decided: dict[str, Decided] = {}
+        self.told: set[str] = set()
         self.votes: list[tuple[str, str, str, float, bool]] = []
 
     def note(self, plan: Plan) -> None:
@@ -43,8 +44,11 @@ class Known:
                 self.started[event.episode] = event
             elif isinstance(event, EpisodeEnded):
                 self.ended[event.episode] = event.ends_at
-            elif isinstance(event, Decided) and event.observation:
-                self.decided.setdefault(event.episode, event)
+            elif isinstance(event, Decided):
+                if event.observation:
+                    self.decided.setdefault(event.episode, event)
+                if event.verdict in TELLS:
+                    self.told.add(event.episode)
             elif isinstance(event, Voted):
                 self.votes.append((event.episode, event.who, event.kind, event.at, event.retracted))
 
@@ -58,7 +62,7 @@ class Known:
         return Row(
             made.episode, made.incident, made.at, made.severity, start.labels.get("alertname", ""),
             unpack(made.observation), made.model, made.propensity, made.score, start.starts_at,
-            self.ended.get(made.episode), start.labels,
+            self.ended.get(made.episode), start.labels, made.episode in self.told,
         )  # fmt: skip
 
 

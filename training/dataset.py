@@ -37,6 +37,7 @@ class Row(NamedTuple):
     started: float = 0.0
     ended: float | None = None
     labels: Mapping[str, str] = {}
+    told: bool = True  # by this decision or a later one
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,13 @@ def build(
 
 
 def _drawn(rows: Sequence[Row]) -> list[float]:
-    """The chance of each row to be voted on. Where what was kept back has votes too, telling decides nothing about it."""
-    if any(DISPUTED < row.propensity < 1.0 for row in rows):
+    """The chance of each row to be voted on: below 1 for what only the audit sample told.
+
+    Where what nobody was told of has votes too, telling decides nothing about voting.
+    """
+    if not all(row.told for row in rows):
         return [1.0 for _ in rows]
-    return [row.propensity for row in rows]
+    return [row.propensity if row.propensity < DISPUTED else 1.0 for row in rows]
 
 
 def _floats(values: Sequence[Any]) -> Floats:

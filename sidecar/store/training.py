@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sidecar.store.queries import seen_by
@@ -17,10 +17,11 @@ CHAMPION, RETIRED, REFUSED = "champion", "retired", "refused"
 async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:
     """The first decision with an observation on each episode, in the order of time.
 
-    Rows: (episode, incident, at, severity, alertname, observation, model, propensity, score, started, ended, labels).
+    Rows: (episode, incident, at, severity, alertname, observation, model, propensity, score, started, ended, labels, told).
     """
     place = func.row_number().over(partition_by=decisions.c.episode, order_by=(decisions.c.seq, decisions.c.n))
     first = select(decisions, place.label("place")).where(decisions.c.observation != "").subquery()
+    later = decisions.alias("later")
     query = (
         select(
             first.c.episode,
@@ -35,13 +36,17 @@ async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any,
             episodes.c.starts_at,
             episodes.c.ended_at,
             episodes.c.labels,
+            exists().where(later.c.episode == first.c.episode, later.c.verdict.in_(("notify", "fold"))),
         )
         .join(episodes, episodes.c.episode == first.c.episode)
         .where(first.c.place == 1)
         .order_by(first.c.at, first.c.episode)
     )
     rows = await connection.execute(query)
-    return [(*row[:5], seen_by(row[5]), *row[6:11], msgspec.json.decode(row[11], type=dict[str, str])) for row in rows]
+    return [
+        (*row[:5], seen_by(row[5]), *row[6:11], msgspec.json.decode(row[11], type=dict[str, str]), bool(row[12]))
+        for row in rows
+    ]
 
 
 async def votes_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:

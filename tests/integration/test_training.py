@@ -88,7 +88,7 @@ async def test_what_is_stored_is_what_is_read(database):
     rows, votes, _, _ = taught(20)
     async with database.read() as connection:
         found = await stored.decisions_for_training(connection)
-        assert found == [(*row[:5], seen(pack(tuple(row[5]))), *row[6:], None, row[2], None, {}) for row in rows]
+        assert found == [(*row[:5], seen(pack(tuple(row[5]))), *row[6:], None, row[2], None, {}, True) for row in rows]
         assert sorted(await stored.votes_for_training(connection)) == sorted(votes)
 
 

@@ -178,3 +178,11 @@ def test_the_gate_knows_worse_and_off():
     assert gate.after_fit(good, good | {"log_loss": 0.2}, {"log_loss": 0.2}) == [], "the newest episodes decide"
     assert "calibration" in gate.after_fit(good | {"calibration_error": 0.3}, good, None)[0]
     assert "hopeless" in gate.after_fit(good | {"roc_auc": 0.45}, good, None)[0]
+
+
+def test_a_released_hold_does_not_end_the_audit_sample():
+    """Weights stand for the draw as long as every vote is on something that was told; else telling decides nothing."""
+    rows = [dataset.Row(*row(f"e{n}", float(n), propensity=share)) for n, share in enumerate((0.05, 0.95, 1.0))]
+    votes = [(f"e{n}", "ada", "useful", 9.0, False) for n in range(3)]
+    assert dataset.build(rows, votes).drawn.tolist() == [0.05, 1.0, 1.0]
+    assert dataset.build([rows[0], rows[1]._replace(told=False), rows[2]], votes).drawn.tolist() == [1.0, 1.0, 1.0]
