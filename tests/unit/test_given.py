@@ -41,8 +41,8 @@ def test_what_was_not_said_is_ours():
     fire(world, None, instance="a")
     fire(world, Given(anomaly=0.2, anomaly_model="http:odd-1"), instance="b")
     first, second = decided(world)
-    assert (first.score, first.model, first.given) == (OURS, "fixed", None)
-    assert (second.score, second.model, second.anomaly) == (OURS, "fixed", 0.2)
+    assert (first.score, first.model, first.given) == (OURS, "fp-fixed", None)
+    assert (second.score, second.model, second.anomaly) == (OURS, "fp-fixed", 0.2)
     assert first.anomaly is not None
 
 
