@@ -13,6 +13,7 @@ from pathlib import Path
 
 from models.artifact import Artifact, read
 from models.features import unpack
+from models.prior import Prior
 from models.scorers import LightGBMScorer
 from sidecar import pipeline
 from sidecar.config import Config
@@ -69,9 +70,11 @@ class Known:
 class Memory:
     """A decider that keeps nothing but the state: plan, and commit it."""
 
-    def __init__(self, config: Config, clock: Callable[[], float], on_plan: Callable[[Plan], None]) -> None:
+    def __init__(
+        self, config: Config, clock: Callable[[], float], on_plan: Callable[[Plan], None], prior: Prior | None = None
+    ) -> None:
         self.state = State()
-        self.scorers = Scorers()
+        self.scorers = Scorers(prior=prior)
         self._config = config
         self._clock = clock
         self._on_plan = on_plan
@@ -90,8 +93,11 @@ class Memory:
 class Night:
     """One nightly run after another, each on what was known by then."""
 
-    def __init__(self, memory: Memory, known: Known, config: Config, place: Path, seed: int) -> None:
+    def __init__(
+        self, memory: Memory, known: Known, config: Config, place: Path, seed: int, prior: Prior | None
+    ) -> None:
         self._memory, self._known, self._config, self._place, self._seed = memory, known, config, place, seed
+        self._prior = prior
         self.promoted: list[str] = []
         self.reports: list[dict[str, object]] = []
 
@@ -101,7 +107,7 @@ class Night:
             self._known.rows(), self._known.votes, now=now, folder=folder, min_votes=config.training.min_votes,
             champion=self._champion(), seed=self._seed, miss_budget=config.training.miss_budget,
             floor=config.confidence_threshold, holds=config.holding.max,
-            guarded=lambda labels, severity: guarded(labels, severity, config), trial=False,
+            guarded=lambda labels, severity: guarded(labels, severity, config), prior=self._prior, trial=False,
         )  # fmt: skip
         self.reports.append(result.report)
         self._memory.scorers.certificate = job.certificate_of(result.report)
@@ -131,8 +137,12 @@ def backtest(
     answers: Answers,
     progress: Callable[[int], object] = lambda _: None,
     seed: int = 1,
+    prior: Prior | None = None,
 ) -> tuple[list[Result], Night]:
-    """Replays it; returns what became of each alert, and the nights."""
+    """Replays it; returns what became of each alert, and the nights.
+
+    A `prior` that learned from this history would judge what it has seen: `models.prior.load` gives one that did not.
+    """
     known = Known()
     replay = Replay(history, config, answers)
 
@@ -140,8 +150,8 @@ def backtest(
         known.note(plan)
         replay.note(plan)
 
-    memory = Memory(config, replay.clock, note)
+    memory = Memory(config, replay.clock, note, prior)
     with tempfile.TemporaryDirectory(prefix="sidecar-backtest-") as place:
-        night = Night(memory, known, config, Path(place), seed)
+        night = Night(memory, known, config, Path(place), seed, prior)
         results = asyncio.run(replay.run(memory, night, lambda count: (progress(count), None)[1]))
     return results, night

@@ -95,6 +95,13 @@ class Dataset:
         """Where people agree enough to count it as one or the other."""
         return np.flatnonzero(self.label != DISPUTED)
 
+    @property
+    def together(self) -> Floats:
+        """How many of these episodes are of the same incident, itself included: alerts of one say much the same."""
+        names, places, sizes = np.unique(self.incident.astype(str), return_inverse=True, return_counts=True)
+        found: Floats = np.where((names == "")[places], 1.0, sizes[places])
+        return found
+
     def content_hash(self) -> str:
         """Of everything that a model can see."""
         content = hashlib.sha256()

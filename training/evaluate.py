@@ -52,11 +52,24 @@ def audited(dataset: Dataset) -> dict[str, Any]:
 
 def log_loss(dataset: Dataset, score: Floats) -> float | None:
     """Weighted cross-entropy per episode, in nats."""
-    if not len(dataset):
-        return None
+    return float(np.average(_losses(dataset, score), weights=dataset.weight)) if len(dataset) else None
+
+
+def behind(dataset: Dataset, score: Floats, other: Floats) -> dict[str, float]:
+    """How much more `score` loses than `other`, in nats per episode, and the standard error: of incidents, since the
+    alerts of one are right or wrong together.
+    """
+    more = (_losses(dataset, score) - _losses(dataset, other)) * dataset.weight / dataset.weight.sum()
+    names = np.where(dataset.incident == "", dataset.episode, dataset.incident).astype(str)
+    _, places = np.unique(names, return_inverse=True)
+    sums = np.bincount(places, weights=more)
+    return {"log_loss": float(sums.sum()), "error": float(np.sqrt(len(sums) * sums.var()))}
+
+
+def _losses(dataset: Dataset, score: Floats) -> Floats:
     p = np.clip(score, _LEAST, 1.0 - _LEAST)
-    losses = -(dataset.label * np.log(p) + (1.0 - dataset.label) * np.log(1.0 - p))
-    return float(np.average(losses, weights=dataset.weight))
+    losses: Floats = -(dataset.label * np.log(p) + (1.0 - dataset.label) * np.log(1.0 - p))
+    return losses
 
 
 def calibration_error(dataset: Dataset, score: Floats) -> float | None:
@@ -78,6 +91,7 @@ def _ranking(part: Dataset, score: Floats, threshold: float, recalls: tuple[floa
         "episodes": len(part),
         "false_positives": len(false),
         "real": len(real),
+        "incidents": len(set(part.incident.tolist())),
         "incidents_real": len({name for name in part.incident[real].tolist() if name}),
     }
     if not len(real) or not len(false):

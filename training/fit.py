@@ -1,4 +1,8 @@
-"""LightGBM on the training part: deterministic, stopped early on its newest tenth."""
+"""LightGBM on the training part, from the bundled prior on: deterministic, stopped early on its newest tenth.
+
+The prior's log-odds, scaled to the labels at hand, are where boosting begins, so that a week of votes changes what is
+known of alerts in general instead of starting from nothing. With few labels no tree is added at all.
+"""
 
 from __future__ import annotations
 
@@ -8,54 +12,68 @@ from typing import Any, Final
 import numpy as np
 
 from models.features import FEATURES
+from models.prior import Prior
+from training import calibrate
 from training.dataset import Dataset, Floats
 
-ROUNDS: Final = 300
+ROUNDS: Final = 90
 FEW_ROUNDS: Final = 60  # without a part to stop on
 PATIENCE: Final = 30
 STOP_SHARE: Final = 0.1
 ENOUGH_TO_STOP: Final = 500  # episodes below which a tenth says nothing
-LEAST_ROUNDS: Final = 20
+LEAST_ROUNDS: Final = 40
 GRID: Final = (
+    {"num_leaves": 4, "learning_rate": 0.05},
     {"num_leaves": 8, "learning_rate": 0.05},
-    {"num_leaves": 4, "learning_rate": 0.1},
     {"num_leaves": 15, "learning_rate": 0.05},
-    {"num_leaves": 31, "learning_rate": 0.05},
+    {"num_leaves": 4, "learning_rate": 0.1},
 )
 RISING: Final = ("_last_label", "_false_share")  # more votes for noise never make it less of it
-CLOCKS: Final = ("_votes",)  # how many votes there were tells when an alert was, not what it is
+WORTH: Final = {  # what a split's gain counts for, by the end or the beginning of a feature's name
+    "_votes": 0.0,  # how many votes there were tells when an alert was, not what it is
+    "hour_": 0.7,
+    "weekday_": 0.2,  # few weeks have few Mondays
+}
 
 
 @dataclass(frozen=True)
 class Fitted:
-    model: str  # LightGBM's text
-    rounds: int
+    model: str  # LightGBM's text: the prior's trees, scaled, and those added
+    rounds: int  # trees added
     parameters: dict[str, Any]
     importance: dict[str, float]  # share of the gain by feature
     stopped_loss: float | None = None  # on the part that stopped it
 
 
-def fit(train: Dataset, *, seed: int, search: bool = False, threads: int = 1) -> Fitted:
-    """The best of a small grid with `search`, else its first; the same data and seed give the same text."""
+def fit(
+    train: Dataset, *, seed: int, prior: Prior | None, search: bool = False, threads: int = 1
+) -> Fitted:
+    """The best of a small grid with `search`, else its first; the same data, prior and seed give the same text."""
     if not search or len(train) < ENOUGH_TO_STOP:
-        return _fit(train, GRID[0], seed, threads)
+        return _fit(train, GRID[0], seed, threads, prior)
     from joblib import Parallel, delayed  # noqa: PLC0415 -- only where it is asked for
 
     # Threads, not processes: LightGBM lets go of the interpreter's lock, and nothing needs copying.
-    found = Parallel(n_jobs=threads, prefer="threads")(delayed(_fit)(train, choice, seed, 1) for choice in GRID)
+    found = Parallel(n_jobs=threads, prefer="threads")(delayed(_fit)(train, choice, seed, 1, prior) for choice in GRID)
     best: Fitted = min(found, key=lambda fitted: fitted.stopped_loss if fitted.stopped_loss is not None else np.inf)
     return best
+
+
+def again(everything: Dataset, fitted: Fitted, *, seed: int, prior: Prior | None, threads: int = 1) -> Fitted:
+    """The same settings and number of trees on more data, with nothing kept for stopping."""
+    choice = {name: fitted.parameters[name] for name in GRID[0]}
+    return _fit(everything, choice, seed, threads, prior, rounds=fitted.rounds)
 
 
 def parameters(rows: int, seed: int, threads: int) -> dict[str, Any]:
     """What does not depend on the search; leaves shrink with the data, so that sixty votes can teach something."""
     return {
         "objective": "cross_entropy",  # takes soft labels
-        "min_data_in_leaf": max(2, min(60, rows // 12)),
+        "min_data_in_leaf": max(2, min(120, rows // 4)),
         "min_data_in_bin": 1 if rows < ENOUGH_TO_STOP else 3,
         "feature_fraction": 0.5,
         "monotone_constraints": [1 if name.endswith(RISING) else 0 for name in FEATURES],
-        "feature_contri": [0.0 if name.endswith(CLOCKS) else 1.0 for name in FEATURES],
+        "feature_contri": [_worth(name) for name in FEATURES],
         "bagging_fraction": 0.7 if rows >= ENOUGH_TO_STOP else 1.0,
         "bagging_freq": 1,
         "lambda_l2": 20.0 if rows >= ENOUGH_TO_STOP else 1.0,
@@ -68,38 +86,61 @@ def parameters(rows: int, seed: int, threads: int) -> dict[str, Any]:
     }
 
 
-def _fit(train: Dataset, choice: dict[str, Any], seed: int, threads: int) -> Fitted:
+def _worth(name: str) -> float:
+    return next((worth for part, worth in WORTH.items() if name.endswith(part) or name.startswith(part)), 1.0)
+
+
+def weights(data: Dataset) -> Floats:
+    """One entry per episode, 1 on average: a hundred alerts of one incident count as ten."""
+    weight: Floats = data.weight / np.sqrt(data.together)
+    even: Floats = weight / weight.mean()
+    return even
+
+
+def _fit(
+    train: Dataset, choice: dict[str, Any], seed: int, threads: int, prior: Prior | None, rounds: int | None = None
+) -> Fitted:
     import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
     settings = parameters(len(train), seed, threads) | choice
-    order = np.arange(len(train))
-    cut = len(order) - int(STOP_SHARE * len(order)) if len(order) >= ENOUGH_TO_STOP else len(order)
-    data = _data(train, order[:cut])
+    stops = rounds is None and len(train) >= ENOUGH_TO_STOP
+    cut = len(train) - int(STOP_SHARE * len(train)) if stops else len(train)
+    weight = weights(train)
+    base = None if prior is None else _base(prior, train, weight, cut)
+    known = 0 if base is None else base.num_trees()
+    data = _data(train, weight, slice(0, cut))
     losses: dict[str, Any] = {}
-    if cut == len(order):
-        booster = lightgbm.train(settings, data, FEW_ROUNDS)
-    else:
+    if stops:
+        newest = _data(train, weight, slice(cut, None), data)
         stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False), lightgbm.record_evaluation(losses)]
-        booster = lightgbm.train(settings, data, ROUNDS, valid_sets=[_data(train, order[cut:], data)], callbacks=stop)
-    rounds = max(LEAST_ROUNDS, booster.best_iteration) if booster.best_iteration > 0 else booster.current_iteration()
-    rounds = min(rounds, booster.current_iteration())
-    gain: Floats = np.asarray(booster.feature_importance("gain", iteration=rounds), dtype=np.float64)
+        booster = lightgbm.train(settings, data, ROUNDS, valid_sets=[newest], callbacks=stop, init_model=base)
+        added = max(LEAST_ROUNDS, booster.best_iteration - known) if booster.best_iteration > 0 else ROUNDS
+    else:
+        booster = lightgbm.train(settings, data, FEW_ROUNDS if rounds is None else rounds, init_model=base)
+        added = booster.num_trees() - known
+    trees = min(known + added, booster.num_trees())
+    gain: Floats = np.asarray(booster.feature_importance("gain", iteration=trees), dtype=np.float64)
     shares = gain / gain.sum() if gain.sum() > 0 else gain
     curve = losses.get("valid_0", {}).get("cross_entropy")
     return Fitted(
-        booster.model_to_string(num_iteration=rounds),
-        rounds,
+        booster.model_to_string(num_iteration=trees),
+        trees - known,
         settings,
         dict(zip(FEATURES, (float(share) for share in shares), strict=True)),
         None if curve is None else float(min(curve)),
     )
 
 
-def _data(dataset: Dataset, places: Any, reference: Any = None) -> Any:
+def _base(prior: Prior, train: Dataset, weight: Floats, cut: int) -> Any:
+    """The prior, scaled to the labels before the part that stops."""
+    known = prior.log_odds(train.x[:cut])
+    return prior.booster(*calibrate.platt(known, train.label[:cut], weight[:cut]))
+
+
+def _data(dataset: Dataset, weight: Floats, part: slice, reference: Any = None) -> Any:
     import lightgbm  # noqa: PLC0415 -- as above
 
-    part = dataset.take(places)
-    names = list(FEATURES)
     return lightgbm.Dataset(
-        part.x, part.label, weight=part.weight, feature_name=names, reference=reference, free_raw_data=False
-    )
+        dataset.x[part], dataset.label[part], weight=weight[part], feature_name=list(FEATURES), reference=reference,
+        free_raw_data=False,
+    )  # fmt: skip

@@ -11,12 +11,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from models.artifact import Artifact, ArtifactError, Trained, fresh, try_out, version_of, write
+from models.artifact import Artifact, ArtifactError, Trained, try_out, version_of, write
 from models.certificate import Certificate
 from models.features import FEATURES, VERSION
+from models.prior import Prior
 from models.scorers import LightGBMScorer
 from training import calibrate, certify, dataset, evaluate, fit, gate, split
-from training.dataset import Dataset, Floats, Places
+from training.dataset import Dataset, Floats
 from training.labels import Vote
 from training.report import render
 
@@ -53,6 +54,7 @@ def run(
     floor: float = CONFIDENT,
     holds: Mapping[str, float] = {},
     guarded: Callable[[Mapping[str, str], str], bool] = dataset.always_told,
+    prior: Prior | None = None,
     search: bool = False,
     trial: bool = True,
     progress: Callable[[str], None] = lambda step: None,  # noqa: ARG005 -- called with each of STEPS when it begins
@@ -71,8 +73,9 @@ def run(
     report["audit"] = evaluate.audited(data)
     progress("split")
     parts = split.split(data) if len(data) >= max(2, min_votes) else None
-    refused = gate.before_fit(data, parts, min_votes)
-    if not refused:  # labels that contradict each other prove nothing
+    untrusted = gate.untrusted(data)
+    refused = gate.before_fit(data, parts, min_votes) + untrusted
+    if not untrusted:  # labels that contradict each other prove nothing
         certificate = certify.certify(data, now=now, budget=miss_budget, floor=floor, holds=holds)
         report["certificate"] = msgspec.to_builtins(certificate)
     if refused or parts is None:
@@ -82,17 +85,17 @@ def run(
     }  # fmt: skip
     train, validation = data.take(parts.train), data.take(parts.validation)
     progress("fit")
-    fitted = fit.fit(train, seed=seed, search=search)
-    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters}
+    fitted = fit.fit(train, seed=seed, prior=prior, search=search)
+    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters, "prior": prior and prior.version}
+    trained, score = _calibrated(fitted, train, validation, now, progress)
+    fitted = fit.again(data, fitted, seed=seed, prior=prior)  # what serves has learned from the newest too
+    trained = replace(trained, model=fitted.model, window=_window(data), data_hash=data.content_hash())
     report["importance"] = dict(sorted(fitted.importance.items(), key=lambda item: -item[1]))
-    trained, score = _calibrated(fitted, train, validation, data.content_hash(), now, progress)
     progress("evaluate")
     report["metrics"] = _metrics(validation, score)
-    newest = _unseen(champion, validation)
-    report["newest"] = _metrics(validation.take(newest), score[newest])
-    report["champion"] = _of_champion(champion, validation, newest)
+    report["champion"] = _of_champion(champion, data, seed, prior, fitted, trained)
     progress("gate")
-    refused = gate.after_fit(report["metrics"], report["newest"], report["champion"])
+    refused = gate.after_fit(report["metrics"], report["champion"])
     report["warnings"] = gate.warnings(report["metrics"], miss_budget)
     progress("artifact")
     trained = replace(trained, metrics=report["metrics"])
@@ -121,7 +124,7 @@ def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
 
 
 def _calibrated(
-    fitted: fit.Fitted, train: Dataset, validation: Dataset, data_hash: str, now: float, progress: Callable[[str], None]
+    fitted: fit.Fitted, train: Dataset, validation: Dataset, now: float, progress: Callable[[str], None]
 ) -> tuple[Trained, Floats]:
     """The model with its calibration, and its scores on the validation part, each calibrated without itself."""
     progress("calibrate")
@@ -130,47 +133,60 @@ def _calibrated(
         model=fitted.model,
         slope=1.0,
         offset=0.0,
-        window=(float(train.at.min()), float(train.at.max())),
-        data_hash=data_hash,
+        window=_window(train),
+        data_hash=train.content_hash(),
         metrics={},
         libraries={name: installed(name) for name in LIBRARIES},
         golden_rows=[tuple(row) for row in golden.tolist()],
         created_at=now,
     )
-    raw = _log_odds(fresh(trained), validation)  # with slope 1 and offset 0: the model's own
-    score = calibrate.held_out(raw, validation.label, validation.weight, validation.incident)
-    slope, offset = calibrate.platt(raw, validation.label, validation.weight)
+    raw = _raw(fitted.model, validation)
+    even = validation.weight / validation.together
+    score = calibrate.held_out(raw, validation.label, even, validation.incident)
+    slope, offset = calibrate.platt(raw, validation.label, even, calibrate.CAREFUL)
     return replace(trained, slope=slope, offset=offset), score
 
 
-def _log_odds(artifact: Artifact, part: Dataset) -> Floats:
-    p = np.array(LightGBMScorer(artifact).score([tuple(row) for row in part.x.tolist()]))
-    return calibrate.log_odds(p)
+def _window(part: Dataset) -> tuple[float, float]:
+    return float(part.at.min()), float(part.at.max())
 
 
-def _unseen(champion: Artifact | None, validation: Dataset) -> Places:
-    """The validation episodes labelled since the champion was made: only these compare the two fairly.
+def _raw(model: str, part: Dataset) -> Floats:
+    """The model's own log-odds, one entry per episode."""
+    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
-    All of them when there are too few: then the champion, which knows some, is the harder to beat.
-    """
-    made = 0.0 if champion is None else champion.manifest.get("created_at", 0.0)
-    newest = np.flatnonzero(validation.known_at > made)
-    return newest if len(newest) >= gate.ENOUGH_NEW else np.arange(len(validation))
+    found: Floats = np.asarray(lightgbm.Booster(model_str=model).predict(part.x, raw_score=True, num_threads=1))
+    return found
 
 
 def _metrics(part: Dataset, score: Floats) -> dict[str, Any]:
     return evaluate.evaluate(part, score, threshold=CONFIDENT)
 
 
-def _of_champion(champion: Artifact | None, validation: Dataset, newest: Places) -> dict[str, Any] | None:
-    """The metrics of what serves now, as it serves; where it may have seen the episodes, calibrated anew as we are."""
+def _of_champion(
+    champion: Artifact | None, data: Dataset, seed: int, prior: Prior | None, fitted: fit.Fitted, trained: Trained
+) -> dict[str, Any] | None:
+    """How what serves now does on what was labelled since it was made, beside what we would have made then.
+
+    Both know the same past, so neither is ahead by what it has seen. None when there is no champion of these features,
+    or too little is new to compare them.
+    """
     if champion is None or champion.manifest.get("features") != list(FEATURES):
         return None
-    part = validation.take(newest)
-    score = np.array(LightGBMScorer(champion).score([tuple(row) for row in part.x.tolist()]))
-    if part.known_at.min() <= champion.manifest.get("created_at", 0.0):  # it may have been calibrated on these
-        score = calibrate.held_out(calibrate.log_odds(score), part.label, part.weight, part.incident)
-    return {"version": champion.version, **_metrics(part, score)}
+    made = float(champion.manifest.get("created_at", 0.0))
+    old, new = data.take(np.flatnonzero(data.known_at <= made)), data.take(np.flatnonzero(data.known_at > made))
+    if len(new) < gate.ENOUGH_NEW or not 0 < int(old.false_positive.sum()) < len(old):
+        return None
+    ours, theirs = _raw(fit.again(old, fitted, seed=seed, prior=prior).model, new), _raw(champion.model, new)
+    even = [  # calibrated in the same way: how well each is calibrated is another question
+        calibrate.held_out(raw, new.label, new.weight / new.together, new.incident) for raw in (ours, theirs)
+    ]
+    return {
+        "version": champion.version,
+        "challenger": _metrics(new, calibrate.probability(ours, trained.slope, trained.offset)),
+        "behind": evaluate.behind(new, *even),
+        **_metrics(new, calibrate.probability(theirs, champion.slope, champion.offset)),
+    }
 
 
 def certificate_of(report: dict[str, Any]) -> Certificate | None:
