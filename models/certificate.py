@@ -49,3 +49,5 @@ class Certificate(Struct, frozen=True):
     at: float
     hold: Grant = Grant()
     suppress: Grant = Grant()
+    drifted: dict[str, str] = {}  # alertname -> what has changed about it: nothing of it is kept back
+    unsettled: str = ""  # what has changed over all alertnames: nothing is suppressed

@@ -15,7 +15,7 @@ from models.artifact import Artifact, ArtifactError, Trained, fresh, try_out, ve
 from models.certificate import Certificate
 from models.features import FEATURES, VERSION
 from models.scorers import LightGBMScorer
-from training import calibrate, certify, dataset, evaluate, fit, gate, split
+from training import calibrate, certify, dataset, drift, evaluate, fit, gate, split
 from training.dataset import Dataset, Floats, Places
 from training.labels import Vote
 from training.report import render
@@ -74,7 +74,9 @@ def run(
     refused = gate.before_fit(data, parts, min_votes)
     if not refused:  # labels that contradict each other prove nothing
         certificate = certify.certify(data, now=now, budget=miss_budget, floor=floor, holds=holds)
-        report["certificate"] = msgspec.to_builtins(certificate)
+        report["drift"] = drift.watch(data, now)
+        report["warnings"] = drift.warnings(report["drift"])
+        report["certificate"] = msgspec.to_builtins(drift.sent_back(certificate, report["drift"]))
     if refused or parts is None:
         return _result(report, None, refused)
     report["split"] = {
@@ -93,7 +95,7 @@ def run(
     report["champion"] = _of_champion(champion, validation, newest)
     progress("gate")
     refused = gate.after_fit(report["metrics"], report["newest"], report["champion"])
-    report["warnings"] = gate.warnings(report["metrics"], miss_budget)
+    report["warnings"] += gate.warnings(report["metrics"], miss_budget)
     progress("artifact")
     trained = replace(trained, metrics=report["metrics"])
     result = _result(report, version_of(trained), refused or _written(folder, trained, key, trial=trial))

@@ -26,6 +26,8 @@ def render(report: dict[str, Any]) -> str:
         lines += [f"  {share:6.1%}  {name}" for name, share in list(report["importance"].items())[:TOP]]
     if "certificate" in report:
         lines += ["", *(_granted(name, report["certificate"][name]) for name in ("hold", "suppress"))]
+    if "drift" in report:
+        lines += _drift(report["drift"])
     if report["audit"]["incidents"]["trials"]:
         lines.append(f"audit sample             {_share(report['audit']['incidents'])} of its incidents were real")
     lines += ["", *(f"warning: {warning}" for warning in report["warnings"])]
@@ -44,6 +46,14 @@ def _granted(name: str, grant: dict[str, Any]) -> str:
     if grant["look"] == 0:
         return f"{name:<24} nothing yet: {grant['clusters']} real clusters are known, {grant['needed']} more are needed"
     return f"{name:<24} nothing: at the highest score {tested}, {grant['budget']:.1%} is allowed; next look after {grant['needed']} more"
+
+
+def _drift(drift: dict[str, Any]) -> list[str]:
+    """What has changed lately; one line when nothing has."""
+    alarms = [("all alertnames", drift["all"]), *drift["names"].items()]
+    lines = [f"  {name}: {said}" for name, found in alarms for said in found["alarms"]]
+    counted = f"drift                    {len(lines)} alarms, {len(drift['names'])} alertnames could be compared"
+    return [counted, *lines]
 
 
 def _metrics(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from models.certificate import STALE_SECONDS, Certificate, Grant
 from sidecar.domain import Decision, Verdict
@@ -144,6 +145,25 @@ def test_one_confirmed_miss_takes_the_rung_away_until_it_is_earned_anew():
     assert world.fire(instance="ten").verdict is Verdict.NOTIFY
     judged(world, 1)
     assert world.fire(instance="eleven").verdict is Verdict.HOLD
+
+
+def test_an_alertname_with_a_drift_alarm_is_told_and_the_others_are_not():
+    """Its rung is observe until a later run finds no drift."""
+    world = ladder()
+    judged(world, 5)
+    sound = world.scoring.certificate
+    world.scoring = Fixed(0.95, replace(sound, drifted={"HighLatency": "20% false, 90% before"}))
+    assert world.fire(instance="drifted").verdict is Verdict.NOTIFY
+    world.scoring = Fixed(0.95, replace(sound, drifted={"Other": "20% false, 90% before"}))
+    assert world.fire(instance="sound").verdict is Verdict.HOLD
+
+
+def test_drift_over_all_lets_nothing_be_suppressed():
+    """What would be suppressed is held, and told if it still fires."""
+    world = ladder(suppress=0.92)
+    judged(world, 50)
+    world.scoring = Fixed(0.95, replace(world.scoring.certificate, unsettled="log-loss"))
+    assert world.fire(instance="held").verdict is Verdict.HOLD
 
 
 def test_what_clears_while_held_joins_the_incident_that_people_have_by_now():
