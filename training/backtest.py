@@ -23,7 +23,7 @@ from sidecar.replay import Answers, HistoryAlert, Replay, Result
 from sidecar.rules.base import TELLS, guarded
 from sidecar.scoring import Scorers
 from sidecar.state import State
-from training import job
+from training import floors, job
 from training.dataset import Row
 
 
@@ -100,7 +100,7 @@ class Night:
         result = job.run(
             self._known.rows(), self._known.votes, now=now, folder=folder, min_votes=config.training.min_votes,
             champion=self._champion(), seed=self._seed, miss_budget=config.training.miss_budget,
-            floor=config.confidence_threshold, holds=config.holding.max,
+            floor=config.confidence_threshold, holds=config.holding.max, tune=floors.tuning(config),
             guarded=lambda labels, severity: guarded(labels, severity, config), trial=False,
         )  # fmt: skip
         self.reports.append(result.report)

@@ -15,7 +15,7 @@ from models.artifact import Artifact, ArtifactError, Trained, fresh, try_out, ve
 from models.certificate import Certificate
 from models.features import FEATURES, VERSION
 from models.scorers import LightGBMScorer
-from training import calibrate, certify, dataset, drift, evaluate, fit, gate, split
+from training import calibrate, certify, dataset, drift, evaluate, fit, floors, gate, split
 from training.dataset import Dataset, Floats, Places
 from training.labels import Vote
 from training.report import render
@@ -52,6 +52,7 @@ def run(
     miss_budget: float = 0.05,
     floor: float = CONFIDENT,
     holds: Mapping[str, float] = {},
+    tune: floors.Tuning | None = None,
     guarded: Callable[[Mapping[str, str], str], bool] = dataset.always_told,
     search: bool = False,
     trial: bool = True,
@@ -61,8 +62,8 @@ def run(
     give the same model. Rows are as `dataset.Row`, votes as `labels.Vote`, `now` is seconds since the epoch.
 
     `miss_budget` is the share of real incidents that may go untold in time, `floor` the least score that may keep an
-    alert back, `holds` the longest holds in seconds by severity, and `guarded` says which alerts are told whatever their
-    score: the report's `certificate` is made for these. Whether the model serves is for the caller: `promoted` says that
+    alert back, `holds` the longest holds in seconds by severity, `tune` says how alertnames get floors of their own,
+    and `guarded` which alerts are told whatever their score: the report's `certificate` is made for these. Whether the model serves is for the caller: `promoted` says that
     it may. Without `trial` the artifact is not tried in a process of its own: for what serves here and now only.
     """
     progress("dataset")
@@ -73,7 +74,12 @@ def run(
     parts = split.split(data) if len(data) >= max(2, min_votes) else None
     refused = gate.before_fit(data, parts, min_votes)
     if not refused:  # labels that contradict each other prove nothing
-        certificate = certify.certify(data, now=now, budget=miss_budget, floor=floor, holds=holds)
+        tested = floor if tune is None else min(floor, tune.lowest)
+        certificate = certify.certify(data, now=now, budget=miss_budget, floor=tested, holds=holds)
+        if tune is not None:
+            found = floors.find(data, now, tune)
+            report["floors"] = {"usual": floor, "min_samples": tune.min_samples, "names": found}
+            certificate = floors.applied(certificate, found, floor)
         report["drift"] = drift.watch(data, now)
         report["warnings"] = drift.warnings(report["drift"])
         report["certificate"] = msgspec.to_builtins(drift.sent_back(certificate, report["drift"]))

@@ -67,7 +67,8 @@ def _by_score(decision: Decision, facts: Facts) -> Decision:
 
 
 def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
-    threshold, why = facts.config.confidence_threshold, "mode auto lets the score decide"
+    usual = facts.config.confidence_threshold
+    threshold, why = max(usual, _floor(decision, facts)), "mode auto lets the score decide"
     if score >= threshold and facts.config.auto_suppress:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {threshold:.2f}; {why}")
     if score < facts.config.holding.min_score:
@@ -77,7 +78,7 @@ def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
 
 def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
     certificate, config = facts.certificate, facts.config
-    if certificate is None or facts.now - certificate.at > STALE_SECONDS or score < config.confidence_threshold:
+    if certificate is None or facts.now - certificate.at > STALE_SECONDS or score < _floor(decision, facts):
         return decision
     allowed = certificate.hold.threshold
     if allowed is None or score < allowed or decision.scored.pattern.alertname in certificate.drifted:
@@ -92,6 +93,14 @@ def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
     if rung == "suppress" and limit is not None and score >= limit and config.auto_suppress:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {limit:.2f}; {why}")
     return decision if rung == "observe" else _held(decision, score, why, facts)
+
+
+def _floor(decision: Decision, facts: Facts) -> float:
+    """The least score that may keep an alert back: the alertname's own where votes have set one (training/floors.py)."""
+    usual, certificate = facts.config.confidence_threshold, facts.certificate
+    if certificate is None or facts.config.auto_tune is None:
+        return usual
+    return certificate.floors.get(decision.scored.pattern.alertname, usual)
 
 
 def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
