@@ -214,6 +214,7 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
                 floor=config.confidence_threshold,
                 holds=config.holding.max,
                 tune=floors.tuning(config),
+                hinted=config.training.implicit_evidence,
                 guarded=lambda labels, severity: guarded(labels, severity, config),
                 key=key,
                 champion=known.champion,

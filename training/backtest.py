@@ -52,8 +52,10 @@ class Known:
             elif isinstance(event, Voted):
                 self.votes.append((event.episode, event.who, event.kind, event.at, event.retracted))
 
-    def rows(self) -> list[Row]:
-        """As the store gives them to training, of voted episodes."""
+    def rows(self, *, every: bool) -> list[Row]:
+        """As the store gives them to training: of `every` episode, or of voted ones only, which is all that most need."""
+        if every:
+            return [self._row(made) for made in self.decided.values()]
         voted = {vote[0] for vote in self.votes}
         return [self._row(made) for episode, made in self.decided.items() if episode in voted]
 
@@ -98,9 +100,10 @@ class Night:
     async def __call__(self, now: float) -> None:
         config, folder = self._config, self._place / f"night-{int(now)}"
         result = job.run(
-            self._known.rows(), self._known.votes, now=now, folder=folder, min_votes=config.training.min_votes,
+            self._known.rows(every=config.training.implicit_evidence), self._known.votes, now=now, folder=folder, min_votes=config.training.min_votes,
             champion=self._champion(), seed=self._seed, miss_budget=config.training.miss_budget,
             floor=config.confidence_threshold, holds=config.holding.max, tune=floors.tuning(config),
+            hinted=config.training.implicit_evidence,
             guarded=lambda labels, severity: guarded(labels, severity, config), trial=False,
         )  # fmt: skip
         self.reports.append(result.report)

@@ -35,14 +35,17 @@ class Fitted:
     stopped_loss: float | None = None  # on the part that stopped it
 
 
-def fit(train: Dataset, *, seed: int, search: bool = False, threads: int = 1) -> Fitted:
-    """The best of a small grid with `search`, else its first; the same data and seed give the same text."""
+def fit(train: Dataset, *, seed: int, search: bool = False, threads: int = 1, hints: Dataset | None = None) -> Fitted:
+    """The best of a small grid with `search`, else its first; the same data and seed give the same text.
+
+    `hints` are learned from beside `train`, and neither stop it nor count for its settings.
+    """
     if not search or len(train) < ENOUGH_TO_STOP:
-        return _fit(train, GRID[0], seed, threads)
+        return _fit(train, GRID[0], seed, threads, hints)
     from joblib import Parallel, delayed  # noqa: PLC0415 -- only where it is asked for
 
     # Threads, not processes: LightGBM lets go of the interpreter's lock, and nothing needs copying.
-    found = Parallel(n_jobs=threads, prefer="threads")(delayed(_fit)(train, choice, seed, 1) for choice in GRID)
+    found = Parallel(n_jobs=threads, prefer="threads")(delayed(_fit)(train, choice, seed, 1, hints) for choice in GRID)
     best: Fitted = min(found, key=lambda fitted: fitted.stopped_loss if fitted.stopped_loss is not None else np.inf)
     return best
 
@@ -68,13 +71,13 @@ def parameters(rows: int, seed: int, threads: int) -> dict[str, Any]:
     }
 
 
-def _fit(train: Dataset, choice: dict[str, Any], seed: int, threads: int) -> Fitted:
+def _fit(train: Dataset, choice: dict[str, Any], seed: int, threads: int, hints: Dataset | None) -> Fitted:
     import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
     settings = parameters(len(train), seed, threads) | choice
     order = np.arange(len(train))
     cut = len(order) - int(STOP_SHARE * len(order)) if len(order) >= ENOUGH_TO_STOP else len(order)
-    data = _data(train, order[:cut])
+    data = _data(train, order[:cut], hints=hints)
     losses: dict[str, Any] = {}
     if cut == len(order):
         booster = lightgbm.train(settings, data, FEW_ROUNDS)
@@ -95,11 +98,10 @@ def _fit(train: Dataset, choice: dict[str, Any], seed: int, threads: int) -> Fit
     )
 
 
-def _data(dataset: Dataset, places: Any, reference: Any = None) -> Any:
+def _data(dataset: Dataset, places: Any, reference: Any = None, hints: Dataset | None = None) -> Any:
     import lightgbm  # noqa: PLC0415 -- as above
 
-    part = dataset.take(places)
+    parts = [dataset.take(places), *([] if hints is None else [hints])]
+    x, label, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "label", "weight"))
     names = list(FEATURES)
-    return lightgbm.Dataset(
-        part.x, part.label, weight=part.weight, feature_name=names, reference=reference, free_raw_data=False
-    )
+    return lightgbm.Dataset(x, label, weight=weight, feature_name=names, reference=reference, free_raw_data=False)

@@ -15,7 +15,7 @@ from models.artifact import Artifact, ArtifactError, Trained, fresh, try_out, ve
 from models.certificate import Certificate
 from models.features import FEATURES, VERSION
 from models.scorers import LightGBMScorer
-from training import calibrate, certify, dataset, drift, evaluate, fit, floors, gate, split
+from training import calibrate, certify, dataset, drift, evaluate, fit, floors, gate, implicit, split
 from training.dataset import Dataset, Floats, Places
 from training.labels import Vote
 from training.report import render
@@ -53,6 +53,7 @@ def run(
     floor: float = CONFIDENT,
     holds: Mapping[str, float] = {},
     tune: floors.Tuning | None = None,
+    hinted: bool = False,
     guarded: Callable[[Mapping[str, str], str], bool] = dataset.always_told,
     search: bool = False,
     trial: bool = True,
@@ -61,37 +62,29 @@ def run(
     """Trains on what is stored and leaves the artifact in `folder` when the gate lets it pass; the same input and seed
     give the same model. Rows are as `dataset.Row`, votes as `labels.Vote`, `now` is seconds since the epoch.
 
-    `miss_budget` is the share of real incidents that may go untold in time, `floor` the least score that may keep an
-    alert back, `holds` the longest holds in seconds by severity, `tune` says how alertnames get floors of their own,
-    and `guarded` which alerts are told whatever their score: the report's `certificate` is made for these. Whether the model serves is for the caller: `promoted` says that
-    it may. Without `trial` the artifact is not tried in a process of its own: for what serves here and now only.
+    The report's certificate is made for `miss_budget`, the share of real incidents that may go untold in time, `floor`,
+    the least score that may keep an alert back, `holds`, the longest holds in seconds by severity, `tune`, how
+    alertnames get floors of their own, and `guarded`, which alerts are told whatever their score. With `hinted` the fit
+    learns from implicit evidence too. Whether the model serves is for the caller: `promoted` says that it may. Without
+    `trial` the artifact is not tried in a process of its own: for what serves here and now only.
     """
     progress("dataset")
+    rows, votes = list(rows), list(votes)
     data = dataset.build(rows, votes, guarded)
     report = _about(data, now, seed)
-    report["audit"] = evaluate.audited(data)
     progress("split")
     parts = split.split(data) if len(data) >= max(2, min_votes) else None
     refused = gate.before_fit(data, parts, min_votes)
     if not refused:  # labels that contradict each other prove nothing
-        tested = floor if tune is None else min(floor, tune.lowest)
-        certificate = certify.certify(data, now=now, budget=miss_budget, floor=tested, holds=holds)
-        if tune is not None:
-            found = floors.find(data, now, tune)
-            report["floors"] = {"usual": floor, "min_samples": tune.min_samples, "names": found}
-            certificate = floors.applied(certificate, found, floor)
-        report["drift"] = drift.watch(data, now)
-        report["warnings"] = drift.warnings(report["drift"])
-        report["certificate"] = msgspec.to_builtins(drift.sent_back(certificate, report["drift"]))
+        report |= _proven(data, now, miss_budget, floor, holds, tune)
     if refused or parts is None:
         return _result(report, None, refused)
-    report["split"] = {
-        "train": len(parts.train), "validation": len(parts.validation), "method": parts.method, "late": parts.late
-    }  # fmt: skip
+    report["split"] = _about_split(parts)
     train, validation = data.take(parts.train), data.take(parts.validation)
     progress("fit")
-    fitted = fit.fit(train, seed=seed, search=search)
-    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters}
+    hints = implicit.beside(implicit.hints(rows, votes, now, guarded), train, validation) if hinted else None
+    fitted = fit.fit(train, seed=seed, search=search, hints=hints)
+    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters, "hints": implicit.about(hints)}
     report["importance"] = dict(sorted(fitted.importance.items(), key=lambda item: -item[1]))
     trained, score = _calibrated(fitted, train, validation, data.content_hash(), now, progress)
     progress("evaluate")
@@ -108,6 +101,21 @@ def run(
     return replace(result, proof=dataset.Proof(train, validation, score))
 
 
+def _proven(
+    data: Dataset, now: float, budget: float, floor: float, holds: Mapping[str, float], tune: floors.Tuning | None
+) -> dict[str, Any]:
+    """What goes into the report of how far scores may go: the certificate, and what is behind it."""
+    tested = floor if tune is None else min(floor, tune.lowest)
+    certificate = certify.certify(data, now=now, budget=budget, floor=tested, holds=holds)
+    found = drift.watch(data, now)
+    report: dict[str, Any] = {"drift": found, "warnings": drift.warnings(found)}
+    if tune is not None:
+        names = floors.find(data, now, tune)
+        report["floors"] = {"usual": floor, "min_samples": tune.min_samples, "names": names}
+        certificate = floors.applied(certificate, names, floor)
+    return report | {"certificate": msgspec.to_builtins(drift.sent_back(certificate, found))}
+
+
 def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
     noise = int(data.false_positive.sum())
     return {
@@ -122,10 +130,17 @@ def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
             "skipped": data.skipped,
             "hash": data.content_hash(),
         },
+        "audit": evaluate.audited(data),
         "refused": [],
         "warnings": [],
         "version": None,
     }
+
+
+def _about_split(parts: split.Split) -> dict[str, Any]:
+    return {
+        "train": len(parts.train), "validation": len(parts.validation), "method": parts.method, "late": parts.late
+    }  # fmt: skip
 
 
 def _calibrated(

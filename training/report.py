@@ -20,6 +20,10 @@ def render(report: dict[str, Any]) -> str:
         lines.append(
             f"split                    {split['train']} to learn, {split['validation']} to prove, {split['method']}"
         )
+    if found := report.get("fit", {}).get("hints"):
+        lines.append(
+            f"hints without a vote     {found['acknowledged']} acknowledged, {found['left_alone']} left alone, weight {found['weight']:.0f} in all"
+        )
     if "metrics" in report:
         lines += _metrics(report["metrics"], report.get("champion"))
         lines += ["", "what it looks at:"]
