@@ -122,6 +122,11 @@ class Night:
         for name, found in (("hold", held), ("suppress", suppressed)):
             lowest = f", from a score of {min(found):.2f} on at the lowest" if found else ""
             lines.append(f"  {len(found)} of them proved a threshold to {name}{lowest}")
+        drifted = [made.drifted for made in proven if made.drifted]
+        names, over_all = len(set().union(*drifted)), sum(bool(made.unsettled) for made in proven)
+        lines.append(
+            f"  {len(drifted)} of them found that alertnames had drifted ({names} in all), {over_all} that everything had"
+        )
         return "\n".join(lines)
 
     def _champion(self) -> Artifact | None:
