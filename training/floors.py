@@ -4,7 +4,7 @@
 gets a floor of its own instead: the lowest score at and above which its episodes were false often enough, with the lower
 Clopper-Pearson bound at CONFIDENCE. The bound counts incidents, since alerts of one are not independent: an incident is
 real when any of its episodes at or above the score is, and a disputed one counts as real. An alertname without such a
-score is told whatever it scores. What the certificate has not proven over all alertnames stays out of reach: it is walked
+score is told whatever it scores, unless its incidents are so few that none of them being real would prove nothing. What the certificate has not proven over all alertnames stays out of reach: it is walked
 down to `lowest` for this, and a floor below the certified threshold counts as that threshold.
 """
 
@@ -52,11 +52,12 @@ def find(data: Dataset, now: float, wanted: Tuning) -> dict[str, Any]:
     places: dict[str, list[int]] = {}
     for place in np.flatnonzero(usable).tolist():
         places.setdefault(str(data.alertname[place]), []).append(place)
-    return {
-        name: _floor(data.take(np.array(those, dtype=np.intp)), wanted)
+    parts = {
+        name: data.take(np.array(those, dtype=np.intp))
         for name, those in sorted(places.items())
         if name and len(those) >= wanted.min_samples
     }
+    return {name: _floor(part, wanted) for name, part in parts.items() if _enough(part, wanted)}
 
 
 def applied(certificate: Certificate, found: dict[str, Any], usual: float) -> Certificate:
@@ -65,6 +66,11 @@ def applied(certificate: Certificate, found: dict[str, Any], usual: float) -> Ce
     hard = usual if certified is None else certified
     own = {name: NEVER if one["floor"] is None else max(hard, one["floor"]) for name, one in found.items()}
     return replace(certificate, floors=own)
+
+
+def _enough(part: Dataset, wanted: Tuning) -> bool:
+    """Could its incidents prove a floor, were all of them noise?"""
+    return 1.0 - upper_bound(0, len(_highest(part)[0]), CONFIDENCE) >= wanted.required
 
 
 def _floor(part: Dataset, wanted: Tuning) -> dict[str, Any]:

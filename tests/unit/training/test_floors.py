@@ -58,8 +58,8 @@ def test_too_few_votes_set_no_floor():
 
 
 def test_incidents_are_counted_not_alerts():
-    """Ten incidents of ten alerts each are ten observations, and prove nothing yet."""
-    assert found(judged(100, 0.9, per_incident=10))["A"]["floor"] is None
+    """Ten incidents of ten alerts each are ten observations, and prove nothing yet: the usual floor stays."""
+    assert found(judged(100, 0.9, per_incident=10)) == {}
     assert found(judged(160, 0.9, per_incident=10))["A"]["floor"] == 0.5
     one_bad = found(judged(160, 0.9, per_incident=10, real=8))["A"]
     assert (one_bad["incidents"], one_bad["noise"]) == (16, 8)
