@@ -105,7 +105,9 @@ def load(folder: Path = BUNDLED, identities: Iterable[str] = ()) -> Prior:
         raise PriorError(f"LightGBM cannot be loaded: {error}") from error
     for then, now in zip(about["golden"]["log_odds"], golden, strict=True):
         if not abs(then - now) <= TOLERANCE:
-            raise PriorError(f"{folder.name}: a golden row of {name} had log-odds {then:.6f} once and has {now:.6f} now")
+            raise PriorError(
+                f"{folder.name}: a golden row of {name} had log-odds {then:.6f} once and has {now:.6f} now"
+            )
     return prior
 
 

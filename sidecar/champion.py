@@ -39,6 +39,8 @@ class Champion:
         self._refused: set[str] = set()  # a damaged artifact is tried once, not every few seconds
         for kind in ("hold", "suppress"):
             metrics.threshold.labels(kind).set(NO_SCORE)
+        for scope in ("alertname", "all"):
+            metrics.drift.labels(scope).set(0)
         self._show()
 
     async def run(self) -> None:
@@ -103,6 +105,8 @@ class Champion:
         for kind in ("hold", "suppress"):
             allowed = grants[kind].threshold if kind in grants else None
             self._metrics.threshold.labels(kind).set(NO_SCORE if allowed is None else allowed)
+        self._metrics.drift.labels("alertname").set(0 if made is None else len(made.drifted))
+        self._metrics.drift.labels("all").set(made is not None and bool(made.unsettled))
         logger.info("certificate_read", **{kind: grant.threshold for kind, grant in grants.items()})
 
     def _load(self, files: dict[str, str]) -> LightGBMScorer:

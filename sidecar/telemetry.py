@@ -102,6 +102,12 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.drift = Gauge(
+            "sidecar_drift_alarms",
+            "What training found to have changed lately: alertnames with an alarm, and 1 for one over all",
+            ["scope"],
+            registry=registry,
+        )
         self.model = Info("sidecar_model", "The model that serves", registry=registry)
         self.provider_requests = Counter(
             "sidecar_provider_requests",

@@ -230,7 +230,7 @@ def _file(text: str) -> Path:
 
 
 async def _run(options: argparse.Namespace, config: Config, database: Database) -> int:
-    from training import findings, job  # noqa: PLC0415 -- the other commands need no numpy
+    from training import findings, floors, job  # noqa: PLC0415 -- the other commands need no numpy
 
     now = time.time()
     secret = config.training.signing_key
@@ -253,6 +253,8 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
                 miss_budget=config.training.miss_budget,
                 floor=config.confidence_threshold,
                 holds=config.holding.max,
+                tune=floors.tuning(config),
+                hinted=config.training.implicit_evidence,
                 guarded=lambda labels, severity: guarded(labels, severity, config),
                 key=key,
                 champion=known.champion,

@@ -24,7 +24,7 @@ from sidecar.replay import Answers, HistoryAlert, Replay, Result
 from sidecar.rules.base import TELLS, guarded
 from sidecar.scoring import Scorers
 from sidecar.state import State
-from training import job
+from training import floors, job
 from training.dataset import Row
 
 
@@ -53,8 +53,10 @@ class Known:
             elif isinstance(event, Voted):
                 self.votes.append((event.episode, event.who, event.kind, event.at, event.retracted))
 
-    def rows(self) -> list[Row]:
-        """As the store gives them to training, of voted episodes."""
+    def rows(self, *, every: bool) -> list[Row]:
+        """As the store gives them to training: of `every` episode, or of voted ones only, which is all that most need."""
+        if every:
+            return [self._row(made) for made in self.decided.values()]
         voted = {vote[0] for vote in self.votes}
         return [self._row(made) for episode, made in self.decided.items() if episode in voted]
 
@@ -104,9 +106,11 @@ class Night:
     async def __call__(self, now: float) -> None:
         config, folder = self._config, self._place / f"night-{int(now)}"
         result = job.run(
-            self._known.rows(), self._known.votes, now=now, folder=folder, min_votes=config.training.min_votes,
+            self._known.rows(every=config.training.implicit_evidence), self._known.votes, now=now, folder=folder,
+            min_votes=config.training.min_votes,
             champion=self._champion(), seed=self._seed, miss_budget=config.training.miss_budget,
-            floor=config.confidence_threshold, holds=config.holding.max,
+            floor=config.confidence_threshold, holds=config.holding.max, tune=floors.tuning(config),
+            hinted=config.training.implicit_evidence,
             guarded=lambda labels, severity: guarded(labels, severity, config), prior=self._prior, trial=False,
         )  # fmt: skip
         self.reports.append(result.report)
@@ -125,6 +129,11 @@ class Night:
         for name, found in (("hold", held), ("suppress", suppressed)):
             lowest = f", from a score of {min(found):.2f} on at the lowest" if found else ""
             lines.append(f"  {len(found)} of them proved a threshold to {name}{lowest}")
+        drifted = [made.drifted for made in proven if made.drifted]
+        names, over_all = len(set().union(*drifted)), sum(bool(made.unsettled) for made in proven)
+        lines.append(
+            f"  {len(drifted)} of them found that alertnames had drifted ({names} in all), {over_all} that everything had"
+        )
         return "\n".join(lines)
 
     def _champion(self) -> Artifact | None:

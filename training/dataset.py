@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from models.features import FEATURES
 from sidecar.domain import CRITICAL, severity_rank
-from training.labels import Vote, labels
+from training.labels import Label, Vote, labels
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -133,7 +133,13 @@ def build(
 
     `guarded` says of labels and severity whether an alert is told whatever its score.
     """
-    given = labels(votes)
+    return assemble(rows, labels(votes), guarded)
+
+
+def assemble(
+    rows: Iterable[Sequence[Any]], given: Mapping[str, Label], guarded: Callable[[Mapping[str, str], str], bool]
+) -> Dataset:
+    """`build`, of labels by episode."""
     first: dict[str, Row] = {}
     for row in (Row(*each) for each in rows):
         known = first.get(row.episode)

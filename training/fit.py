@@ -6,7 +6,7 @@ known of alerts in general instead of starting from nothing. With few labels no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -45,24 +45,32 @@ class Fitted:
     stopped_loss: float | None = None  # on the part that stopped it
 
 
-def fit(
-    train: Dataset, *, seed: int, prior: Prior | None, search: bool = False, threads: int = 1
-) -> Fitted:
-    """The best of a small grid with `search`, else its first; the same data, prior and seed give the same text."""
+@dataclass(frozen=True)
+class Setup:
+    """What a model is made with, beside its data: the same data and setup give the same text."""
+
+    seed: int
+    prior: Prior | None = None
+    hints: Dataset | None = None  # learned from beside the data; they neither stop it nor count for its settings
+    threads: int = 1
+
+
+def fit(train: Dataset, setup: Setup, *, search: bool = False) -> Fitted:
+    """The best of a small grid with `search`, else its first."""
     if not search or len(train) < ENOUGH_TO_STOP:
-        return _fit(train, GRID[0], seed, threads, prior)
+        return _fit(train, setup, GRID[0])
     from joblib import Parallel, delayed  # noqa: PLC0415 -- only where it is asked for
 
     # Threads, not processes: LightGBM lets go of the interpreter's lock, and nothing needs copying.
-    found = Parallel(n_jobs=threads, prefer="threads")(delayed(_fit)(train, choice, seed, 1, prior) for choice in GRID)
+    one = replace(setup, threads=1)
+    found = Parallel(n_jobs=setup.threads, prefer="threads")(delayed(_fit)(train, one, choice) for choice in GRID)
     best: Fitted = min(found, key=lambda fitted: fitted.stopped_loss if fitted.stopped_loss is not None else np.inf)
     return best
 
 
-def again(everything: Dataset, fitted: Fitted, *, seed: int, prior: Prior | None, threads: int = 1) -> Fitted:
+def again(everything: Dataset, fitted: Fitted, setup: Setup) -> Fitted:
     """The same settings and number of trees on more data, with nothing kept for stopping."""
-    choice = {name: fitted.parameters[name] for name in GRID[0]}
-    return _fit(everything, choice, seed, threads, prior, rounds=fitted.rounds)
+    return _fit(everything, setup, {name: fitted.parameters[name] for name in GRID[0]}, fitted.rounds)
 
 
 def parameters(rows: int, seed: int, threads: int) -> dict[str, Any]:
@@ -97,18 +105,16 @@ def weights(data: Dataset) -> Floats:
     return even
 
 
-def _fit(
-    train: Dataset, choice: dict[str, Any], seed: int, threads: int, prior: Prior | None, rounds: int | None = None
-) -> Fitted:
+def _fit(train: Dataset, setup: Setup, choice: dict[str, Any], rounds: int | None = None) -> Fitted:
     import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
-    settings = parameters(len(train), seed, threads) | choice
+    settings = parameters(len(train), setup.seed, setup.threads) | choice
     stops = rounds is None and len(train) >= ENOUGH_TO_STOP
     cut = len(train) - int(STOP_SHARE * len(train)) if stops else len(train)
     weight = weights(train)
-    base = None if prior is None else _base(prior, train, weight, cut)
+    base = None if setup.prior is None else _base(setup.prior, train, weight, cut)
     known = 0 if base is None else base.num_trees()
-    data = _data(train, weight, slice(0, cut))
+    data = _data(train, weight, slice(0, cut), hints=setup.hints)
     losses: dict[str, Any] = {}
     if stops:
         newest = _data(train, weight, slice(cut, None), data)
@@ -137,10 +143,12 @@ def _base(prior: Prior, train: Dataset, weight: Floats, cut: int) -> Any:
     return prior.booster(*calibrate.platt(known, train.label[:cut], weight[:cut]))
 
 
-def _data(dataset: Dataset, weight: Floats, part: slice, reference: Any = None) -> Any:
+def _data(dataset: Dataset, weight: Floats, part: slice, reference: Any = None, hints: Dataset | None = None) -> Any:
     import lightgbm  # noqa: PLC0415 -- as above
 
-    return lightgbm.Dataset(
-        dataset.x[part], dataset.label[part], weight=weight[part], feature_name=list(FEATURES), reference=reference,
-        free_raw_data=False,
-    )  # fmt: skip
+    x, label, weighed = dataset.x[part], dataset.label[part], weight[part]
+    if hints is not None:  # in the proportion that they have to what people said
+        share = hints.weight * float(weight.sum() / dataset.weight.sum())
+        x, label, weighed = (np.concatenate(pair) for pair in ((x, hints.x), (label, hints.label), (weighed, share)))
+    names = list(FEATURES)
+    return lightgbm.Dataset(x, label, weight=weighed, feature_name=names, reference=reference, free_raw_data=False)

@@ -15,8 +15,7 @@ from models.artifact import Artifact, ArtifactError, Trained, try_out, version_o
 from models.certificate import Certificate
 from models.features import FEATURES, VERSION
 from models.prior import Prior
-from models.scorers import LightGBMScorer
-from training import calibrate, certify, dataset, evaluate, fit, gate, split
+from training import calibrate, certify, dataset, drift, evaluate, fit, floors, gate, implicit, split
 from training.dataset import Dataset, Floats
 from training.labels import Vote
 from training.report import render
@@ -53,6 +52,8 @@ def run(
     miss_budget: float = 0.05,
     floor: float = CONFIDENT,
     holds: Mapping[str, float] = {},
+    tune: floors.Tuning | None = None,
+    hinted: bool = False,
     guarded: Callable[[Mapping[str, str], str], bool] = dataset.always_told,
     prior: Prior | None = None,
     search: bool = False,
@@ -62,45 +63,61 @@ def run(
     """Trains on what is stored and leaves the artifact in `folder` when the gate lets it pass; the same input and seed
     give the same model. Rows are as `dataset.Row`, votes as `labels.Vote`, `now` is seconds since the epoch.
 
-    `miss_budget` is the share of real incidents that may go untold in time, `floor` the least score that may keep an
-    alert back, `holds` the longest holds in seconds by severity, and `guarded` says which alerts are told whatever their
-    score: the report's `certificate` is made for these. Whether the model serves is for the caller: `promoted` says that
-    it may. Without `trial` the artifact is not tried in a process of its own: for what serves here and now only.
+    The report's certificate is made for `miss_budget`, the share of real incidents that may go untold in time, `floor`,
+    the least score that may keep an alert back, `holds`, the longest holds in seconds by severity, `tune`, how
+    alertnames get floors of their own, and `guarded`, which alerts are told whatever their score. With `hinted` the fit
+    learns from implicit evidence too. Whether the model serves is for the caller: `promoted` says that it may. Without
+    `trial` the artifact is not tried in a process of its own: for what serves here and now only.
     """
     progress("dataset")
+    rows, votes = list(rows), list(votes)
     data = dataset.build(rows, votes, guarded)
     report = _about(data, now, seed)
-    report["audit"] = evaluate.audited(data)
     progress("split")
     parts = split.split(data) if len(data) >= max(2, min_votes) else None
     untrusted = gate.untrusted(data)
     refused = gate.before_fit(data, parts, min_votes) + untrusted
     if not untrusted:  # labels that contradict each other prove nothing
-        certificate = certify.certify(data, now=now, budget=miss_budget, floor=floor, holds=holds)
-        report["certificate"] = msgspec.to_builtins(certificate)
+        report |= _proven(data, now, miss_budget, floor, holds, tune)
     if refused or parts is None:
         return _result(report, None, refused)
-    report["split"] = {
-        "train": len(parts.train), "validation": len(parts.validation), "method": parts.method, "late": parts.late
-    }  # fmt: skip
+    report["split"] = _about_split(parts)
     train, validation = data.take(parts.train), data.take(parts.validation)
     progress("fit")
-    fitted = fit.fit(train, seed=seed, prior=prior, search=search)
-    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters, "prior": prior and prior.version}
+    hints = implicit.beside(implicit.hints(rows, votes, now, guarded), train, validation) if hinted else None
+    setup = fit.Setup(seed, prior, hints)
+    fitted = fit.fit(train, setup, search=search)
+    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters, "hints": implicit.about(hints)}
+    report["fit"]["prior"] = None if prior is None else prior.version
     trained, score = _calibrated(fitted, train, validation, now, progress)
-    fitted = fit.again(data, fitted, seed=seed, prior=prior)  # what serves has learned from the newest too
+    fitted = fit.again(data, fitted, setup)  # what serves has learned from the newest too
     trained = replace(trained, model=fitted.model, window=_window(data), data_hash=data.content_hash())
     report["importance"] = dict(sorted(fitted.importance.items(), key=lambda item: -item[1]))
     progress("evaluate")
     report["metrics"] = _metrics(validation, score)
-    report["champion"] = _of_champion(champion, data, seed, prior, fitted, trained)
+    report["champion"] = _of_champion(champion, data, setup, fitted, trained)
     progress("gate")
     refused = gate.after_fit(report["metrics"], report["champion"])
-    report["warnings"] = gate.warnings(report["metrics"], miss_budget)
+    report["warnings"] += gate.warnings(report["metrics"], miss_budget)
     progress("artifact")
     trained = replace(trained, metrics=report["metrics"])
     result = _result(report, version_of(trained), refused or _written(folder, trained, key, trial=trial))
     return replace(result, proof=dataset.Proof(train, validation, score))
+
+
+def _proven(
+    data: Dataset, now: float, budget: float, floor: float, holds: Mapping[str, float], tune: floors.Tuning | None
+) -> dict[str, Any]:
+    """What goes into the report of how far scores may go: the certificate, and what is behind it."""
+    tested = floor if tune is None else min(floor, tune.lowest)
+    certificate = certify.certify(data, now=now, budget=budget, floor=tested, holds=holds)
+    found = drift.watch(data, now)
+    report: dict[str, Any] = {"drift": found, "warnings": drift.warnings(found)}
+    if tune is not None:
+        names = floors.find(data, now, tune)
+        report["floors"] = {"usual": floor, "min_samples": tune.min_samples, "names": names}
+        certificate = floors.applied(certificate, names, floor)
+    return report | {"certificate": msgspec.to_builtins(drift.sent_back(certificate, found))}
 
 
 def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
@@ -117,10 +134,17 @@ def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
             "skipped": data.skipped,
             "hash": data.content_hash(),
         },
+        "audit": evaluate.audited(data),
         "refused": [],
         "warnings": [],
         "version": None,
     }
+
+
+def _about_split(parts: split.Split) -> dict[str, Any]:
+    return {
+        "train": len(parts.train), "validation": len(parts.validation), "method": parts.method, "late": parts.late
+    }  # fmt: skip
 
 
 def _calibrated(
@@ -164,7 +188,7 @@ def _metrics(part: Dataset, score: Floats) -> dict[str, Any]:
 
 
 def _of_champion(
-    champion: Artifact | None, data: Dataset, seed: int, prior: Prior | None, fitted: fit.Fitted, trained: Trained
+    champion: Artifact | None, data: Dataset, setup: fit.Setup, fitted: fit.Fitted, trained: Trained
 ) -> dict[str, Any] | None:
     """How what serves now does on what was labelled since it was made, beside what we would have made then.
 
@@ -177,7 +201,7 @@ def _of_champion(
     old, new = data.take(np.flatnonzero(data.known_at <= made)), data.take(np.flatnonzero(data.known_at > made))
     if len(new) < gate.ENOUGH_NEW or not 0 < int(old.false_positive.sum()) < len(old):
         return None
-    ours, theirs = _raw(fit.again(old, fitted, seed=seed, prior=prior).model, new), _raw(champion.model, new)
+    ours, theirs = _raw(fit.again(old, fitted, setup).model, new), _raw(champion.model, new)
     even = [  # calibrated in the same way: how well each is calibrated is another question
         calibrate.held_out(raw, new.label, new.weight / new.together, new.incident) for raw in (ours, theirs)
     ]

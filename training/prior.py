@@ -79,7 +79,7 @@ def observe(name: str, history: list[HistoryAlert], progress: Callable[[int], ob
         """No model is trained at night: what is observed does not depend on scores."""
 
     asyncio.run(replay.run(memory, nothing, lambda count: (progress(count), None)[1]))
-    data = dataset.build(known.rows(), known.votes)
+    data = dataset.build(known.rows(every=False), known.votes)
     if len(set(data.false_positive.tolist())) < 2:
         raise SidecarError(
             f'{name} has no alert with "truth": "fp", or none with "tp": there is nothing to learn from it'

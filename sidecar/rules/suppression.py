@@ -4,7 +4,8 @@ In mode ladder two proofs are needed. The certificate says from which score on a
 the share of real incidents that would not have been told within 15 minutes (training/certify.py). The alertname says how
 far: three incidents voted noise let it hold; to suppress, the Clopper-Pearson upper bound on the share of real ones among
 its own judged incidents must be within the miss budget. One confirmed miss, an alert kept back and then called real,
-takes the rung away until eleven noise incidents have earned it anew. A hold delays what still fires, and hides only what
+takes the rung away until eleven noise incidents have earned it anew. A drift alarm (training/drift.py) takes it away until
+a later run finds none, and one over all alertnames lets nothing be suppressed. A hold delays what still fires, and hides only what
 has cleared by itself. In mode auto the score alone decides, as the specification reads literally.
 """
 
@@ -66,7 +67,8 @@ def _by_score(decision: Decision, facts: Facts) -> Decision:
 
 
 def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
-    threshold, why = facts.config.confidence_threshold, "mode auto lets the score decide"
+    usual = facts.config.confidence_threshold
+    threshold, why = max(usual, _floor(decision, facts)), "mode auto lets the score decide"
     if score >= threshold and facts.config.auto_suppress:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {threshold:.2f}; {why}")
     if score < facts.config.holding.min_score:
@@ -76,20 +78,29 @@ def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
 
 def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
     certificate, config = facts.certificate, facts.config
-    if certificate is None or facts.now - certificate.at > STALE_SECONDS or score < config.confidence_threshold:
+    if certificate is None or facts.now - certificate.at > STALE_SECONDS or score < _floor(decision, facts):
         return decision
     allowed = certificate.hold.threshold
-    if allowed is None or score < allowed or speaks_against(unpack(decision.scored.observation)):
+    if allowed is None or score < allowed or decision.scored.pattern.alertname in certificate.drifted:
         return decision
-    if not decision.scored.model.startswith(TRAINED):  # proven is what trained models said, nobody else
+    # Proven is what trained models said, nobody else.
+    if not decision.scored.model.startswith(TRAINED) or speaks_against(unpack(decision.scored.observation)):
         return decision
     if decision.scored.alert.fingerprint in facts.state.holds:  # it was held, and still fires: that is told
         return decision
     rung, why = _rung(decision, facts)
-    limit = certificate.suppress.threshold
+    limit = None if certificate.unsettled else certificate.suppress.threshold
     if rung == "suppress" and limit is not None and score >= limit and config.auto_suppress:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {limit:.2f}; {why}")
     return decision if rung == "observe" else _held(decision, score, why, facts)
+
+
+def _floor(decision: Decision, facts: Facts) -> float:
+    """The least score that may keep an alert back: the alertname's own where votes have set one (training/floors.py)."""
+    usual, certificate = facts.config.confidence_threshold, facts.certificate
+    if certificate is None or facts.config.auto_tune is None:
+        return usual
+    return certificate.floors.get(decision.scored.pattern.alertname, usual)
 
 
 def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
