@@ -4,8 +4,8 @@ The scores are those that served when each alert arrived, so no model is judged 
 that the heuristic or somebody else's model scored proves nothing. Thresholds
 are walked down from the top, and the walk stops at the first whose Clopper-Pearson upper bound on the share of clusters
 that would not have been told in time is above the budget, or on those never told above half of it: testing in this fixed order spends no confidence. Testing
-anew as clusters come in does: look k, when there are twice as many as at the last, is made at 1 - alpha / (k(k+1)),
-and these add up to alpha. Between looks the certificate stands as it was.
+anew as clusters come in does: look k, when there are twice as many as at the last, is made at 1 - alpha * .85 * .15^(k-1),
+and these add up to alpha: most of it where there is least to go by. Between looks the certificate stands as it was.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ GAP_SECONDS: Final = 1800.0  # between an alert's end and the next one's start: 
 IN_TIME: Final = 900.0  # s from a cluster's first alert until people must have been told
 ALPHA: Final = 0.1
 GROWTH: Final = 2
+KEPT: Final = 0.15  # of the confidence not yet spent, what a look leaves to later ones
 HOLD_FACTOR: Final = 4.0  # times the miss budget may be told late by a hold: it hides only what has cleared
 MOST: Final = 0.5  # that HOLD_FACTOR may make of a budget
 TELLS: Final = -1.0  # a cluster with such an alert is told whatever the threshold
@@ -50,12 +51,13 @@ def certify(
     found = [cluster for cluster in found if data.trained[list(cluster.places)].all()]
     weights = [cluster.weight for cluster in found]
 
-    def granted(waits: Mapping[str, float], allowed: float) -> Grant:
+    def granted(waits: Mapping[str, float], allowed: float, allowed_lost: float) -> Grant:
         late = [_survives(data, cluster, waits, IN_TIME) for cluster in found]
         lost = [_survives(data, cluster, waits, inf) for cluster in found]
-        return walk(late, lost, weights, budget=allowed, lost_budget=allowed / 2, floor=floor, alpha=alpha)
+        return walk(late, lost, weights, budget=allowed, lost_budget=allowed_lost, floor=floor, alpha=alpha)
 
-    return Certificate(now, granted(holds, min(MOST, HOLD_FACTOR * budget)), granted({}, budget))
+    late = min(MOST, HOLD_FACTOR * budget)
+    return Certificate(now, granted(holds, late, late / 2), granted({}, budget, budget))
 
 
 def clusters(data: Dataset, now: float) -> Iterable[Cluster]:
@@ -104,14 +106,14 @@ def looks(first: int, alpha: float) -> Iterable[tuple[int, int, float]]:
     """(look, clusters, confidence) of each test, without end."""
     number, size = 1, first
     while True:
-        yield number, size, 1.0 - alpha / (number * (number + 1))
+        yield number, size, 1.0 - alpha * (1.0 - KEPT) * KEPT ** (number - 1)
         number, size = number + 1, size * GROWTH
 
 
 def first_look(budget: float, alpha: float) -> int:
     """The fewest clusters that can pass the first look, when none of them is missed."""
     size = 1
-    while upper_bound(0, size, 1.0 - alpha / 2) > budget:
+    while upper_bound(0, size, 1.0 - alpha * (1.0 - KEPT)) > budget:
         size += 1
     return size
 
