@@ -53,9 +53,10 @@ class Known:
                 self.votes.append((event.episode, event.who, event.kind, event.at, event.retracted))
 
     def rows(self) -> list[Row]:
-        """As the store gives them to training, of voted episodes."""
+        """As the store gives them to training, of voted episodes and of what the audit sample drew from."""
         voted = {vote[0] for vote in self.votes}
-        return [self._row(made) for episode, made in self.decided.items() if episode in voted]
+        wanted = (made for episode, made in self.decided.items() if episode in voted or made.propensity < 1.0)
+        return [self._row(made) for made in wanted]
 
     def _row(self, made: Decided) -> Row:
         start = self.started[made.episode]
