@@ -94,6 +94,7 @@ class Night:
     def __init__(self, memory: Memory, known: Known, config: Config, place: Path, seed: int) -> None:
         self._memory, self._known, self._config, self._place, self._seed = memory, known, config, place, seed
         self.promoted: list[str] = []
+        self.serving: LightGBMScorer | None = None  # the last that was promoted
         self.reports: list[dict[str, object]] = []
 
     async def __call__(self, now: float) -> None:
@@ -108,7 +109,8 @@ class Night:
         self._memory.scorers.certificate = job.certificate_of(result.report)
         if result.promoted and result.version is not None:
             folder.rename(self._place / result.version)
-            self._memory.scorers.use(LightGBMScorer(read(self._place / result.version, None)))
+            self.serving = LightGBMScorer(read(self._place / result.version, None))
+            self._memory.scorers.use(self.serving)
             self.promoted.append(result.version)
 
     def summary(self) -> str:
