@@ -258,6 +258,16 @@ def test_where_only_what_was_drawn_is_on_record_nothing_counts_as_fully_seen():
     assert certified(rows).hold.bound == pytest.approx(upper_bound_seen(0, ((0.05, 58),), 1 - 0.1 / 6), abs=1e-6)
 
 
+def test_a_miss_among_what_was_kept_back_is_not_excused_by_better_times():
+    """A hundred clusters before it and one drawn miss after: all times alike, it would pass; it stands for twenty."""
+    drawn = row(300, 101 * HOUR, "x", 0.99, propensity=0.05)
+    rows = [one for one in one_each(116, 0.1) if one.at != 101 * HOUR]
+    grant = certified([*rows, drawn, kept_back(200, 100 * HOUR)]).hold
+    assert grant.clusters == 135
+    assert upper_bound_seen(1, ((0.05, 16), (1.0, 100)), grant.confidence) < 0.1
+    assert (grant.threshold, grant.missed) == (None, 20)
+
+
 def test_with_votes_on_everything_nothing_is_hidden():
     """A vote on what nobody was told of shows that telling decides nothing about voting."""
     rows = one_each(60, 0.1)
