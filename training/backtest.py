@@ -54,11 +54,12 @@ class Known:
                 self.votes.append((event.episode, event.who, event.kind, event.at, event.retracted))
 
     def rows(self, *, every: bool) -> list[Row]:
-        """As the store gives them to training: of `every` episode, or of voted ones only, which is all that most need."""
+        """As the store gives them to training: of `every` episode, or of voted ones and what the audit sample drew from."""
         if every:
             return [self._row(made) for made in self.decided.values()]
         voted = {vote[0] for vote in self.votes}
-        return [self._row(made) for episode, made in self.decided.items() if episode in voted]
+        wanted = (made for episode, made in self.decided.items() if episode in voted or made.propensity < 1.0)
+        return [self._row(made) for made in wanted]
 
     def _row(self, made: Decided) -> Row:
         start = self.started[made.episode]
@@ -101,6 +102,7 @@ class Night:
         self._memory, self._known, self._config, self._place, self._seed = memory, known, config, place, seed
         self._prior = prior
         self.promoted: list[str] = []
+        self.serving: LightGBMScorer | None = None  # the last that was promoted
         self.reports: list[dict[str, object]] = []
 
     async def __call__(self, now: float) -> None:
@@ -117,7 +119,8 @@ class Night:
         self._memory.scorers.certificate = job.certificate_of(result.report)
         if result.promoted and result.version is not None:
             folder.rename(self._place / result.version)
-            self._memory.scorers.use(LightGBMScorer(read(self._place / result.version, None)))
+            self.serving = LightGBMScorer(read(self._place / result.version, None))
+            self._memory.scorers.use(self.serving)
             self.promoted.append(result.version)
 
     def summary(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -60,7 +61,11 @@ class Dataset:
     drawn: Floats  # probability with which the audit sample let it be told, and so voted on; 1 for what it did not draw
     guarded: npt.NDArray[np.bool_]  # told whatever its score
     episode: npt.NDArray[Any]
+    propensity: Floats  # as stored: below DISPUTED drawn by the audit sample, from there to 1 kept back though it might have been
+    told: npt.NDArray[np.bool_]  # by the first decision or a later one
     skipped: int = 0  # labelled, but with the observation of other features
+    kept_since: float = inf  # when the audit sample first drew among what was kept back, labelled or not
+    chance: float = 1.0  # the least with which it drew
 
     def __len__(self) -> int:
         return len(self.label)
@@ -83,7 +88,11 @@ class Dataset:
             self.drawn[places],
             self.guarded[places],
             self.episode[places],
+            self.propensity[places],
+            self.told[places],
             self.skipped,
+            self.kept_since,
+            self.chance,
         )
 
     @property
@@ -141,14 +150,17 @@ def assemble(
 ) -> Dataset:
     """`build`, of labels by episode."""
     first: dict[str, Row] = {}
+    open_to_draw: list[tuple[float, float]] = []
     for row in (Row(*each) for each in rows):
+        if row.propensity < 1.0:
+            open_to_draw.append((row.at, row.propensity))
         known = first.get(row.episode)
         if row.episode in given and row.observation and (known is None or row.at < known.at):
             first[row.episode] = row
     usable = [row for row in first.values() if len(row.observation) == len(FEATURES)]
     usable.sort(key=lambda row: (row.at, row.episode))
     found = [given[row.episode] for row in usable]
-    drawn = _drawn(usable)
+    drawn, (kept_since, chance) = _drawn(usable), _kept(usable, open_to_draw)
     shares = [1.0 / max(chance, 1.0 / CLIP) for chance in drawn]
     nothing = float("nan")
     return Dataset(
@@ -168,7 +180,11 @@ def assemble(
         drawn=_floats(drawn),
         guarded=np.array([guarded(row.labels, row.severity) for row in usable], dtype=np.bool_),
         episode=_words([row.episode for row in usable]),
+        propensity=_floats([row.propensity for row in usable]),
+        told=np.array([row.told for row in usable], dtype=np.bool_),
         skipped=len(first) - len(usable),
+        kept_since=kept_since,
+        chance=chance,
     )
 
 
@@ -180,6 +196,19 @@ def _drawn(rows: Sequence[Row]) -> list[float]:
     if not all(row.told for row in rows):
         return [1.0 for _ in rows]
     return [row.propensity if row.propensity < DISPUTED else 1.0 for row in rows]
+
+
+def _kept(rows: Sequence[Row], open_to_draw: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(since when, least chance) that what was kept back is seen only when it is drawn; (inf, 1) when it never was.
+
+    Nothing was hidden before the first alert was kept back. Where only what was drawn is on record, nobody knows when
+    that was: then nothing counts as fully seen.
+    """
+    if not open_to_draw or not all(row.told for row in rows):
+        return inf, 1.0
+    kept = [at for at, propensity in open_to_draw if propensity >= DISPUTED]
+    chances = (propensity if propensity < DISPUTED else 1.0 - propensity for _, propensity in open_to_draw)
+    return (min(at for at, _ in open_to_draw) if kept else -inf), min(chances)
 
 
 def _floats(values: Sequence[Any]) -> Floats:

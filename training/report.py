@@ -36,6 +36,12 @@ def render(report: dict[str, Any]) -> str:
         lines += _drift(report["drift"])
     if report["audit"]["incidents"]["trials"]:
         lines.append(f"audit sample             {_share(report['audit']['incidents'])} of its incidents were real")
+        lines.append(
+            f"missed                   {_share(report['audit']['missed'])} of the real clusters told to nobody"
+        )
+        lines.append(
+            f"reduction                {_share(report['audit']['reduction'])} of the false clusters told to nobody"
+        )
     lines += ["", *(f"warning: {warning}" for warning in report["warnings"])]
     if report["refused"]:
         lines += ["refused, the model in service stays:", *(f"  - {reason}" for reason in report["refused"])]

@@ -25,7 +25,9 @@ WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
 TYPICAL: Final = 0.9  # a hold waits as long as this share of the pattern's short episodes lasts
 TRAINED: Final = "fp-"  # how the version of a trained model begins
 FAMILIAR: Final = 3  # judged noise incidents of an alertname before anything of it is held
-EARNED: Final = 11  # noise incidents in a row: with none real among them, to suppress, and to hold after a confirmed miss
+EARNED: Final = (
+    11  # noise incidents in a row: with none real among them, to suppress, and to hold after a confirmed miss
+)
 
 
 def suppression_by_score(batch: Batch, facts: Facts) -> Batch:

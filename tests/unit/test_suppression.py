@@ -268,6 +268,16 @@ def test_the_audit_sample_is_larger_in_the_first_month():
     assert world.fire(instance="old").verdict is Verdict.HOLD
 
 
+def test_what_a_maintenance_window_keeps_back_is_not_sampled():
+    """Nobody estimates how many real incidents a window hides: an operator wanted it to."""
+    window = {"name": "weekly", "schedule": "0 8-18 * * *", "timezone": "UTC", "suppress": ["WARNING"]}
+    drawing = {"share": 0.9, "first_month": 0.9}
+    world = World(time_based_routing={"maintenance_windows": [window]}, audit_sample=drawing)
+    for n in range(20):
+        held = world.fire(instance=f"n{n}")
+        assert (held.verdict, held.propensity, held.marks) == (Verdict.HOLD, 1.0, ())
+
+
 def test_shadow_mode_keeps_nothing_back_and_is_not_sampled():
     world = ladder(audit_sample={"share": 1.0, "first_month": 1.0})
     judged(world, 5)
