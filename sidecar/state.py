@@ -36,6 +36,8 @@ from sidecar.domain import (
 )
 
 VERSION: Final = 2  # of the snapshot's layout; raised with a migration in `load`
+KEPT_TIMES: Final = 2  # how often alerts of an instance are kept back within an hour before the next one is told
+AT_ONCE: Final = 300.0  # s: what is kept back within these counts as once
 BALLOTS: Final = 200  # newest labelled incidents kept per pattern and per alertname
 EXACT: Final = "exact="  # how an exact deduplication key begins
 NOISE = frozenset({"false_positive", "not_actionable"})
@@ -126,6 +128,7 @@ class Held(Struct):
     ballots: dict[str, tuple[Ballot, ...]]
     silences: dict[str, Silence]
     missed: dict[str, float] = {}  # absent from snapshots of before it was kept
+    kept: dict[str, tuple[float, ...]] = {}  # likewise
 
 
 def keys_of(fingerprint: str, labels: dict[str, str]) -> Keys:
@@ -173,6 +176,9 @@ class State:
         self.ballots: Table[str, tuple[Ballot, ...]] = Table()  # by pattern, and by alertname
         self.silences: Table[str, Silence] = Table()  # by pattern
         self.missed: Table[str, float] = Table()  # alertname -> when an alert kept back was last called real
+        self.kept: Table[str, tuple[float, ...]] = (
+            Table()
+        )  # instance -> when alerts of it were kept back, the newest ones
 
     @property
     def _tables(self) -> tuple[Any, ...]:
@@ -186,6 +192,7 @@ class State:
             self.ballots,
             self.silences,
             self.missed,
+            self.kept,
         )
 
     # ------------------------------------------------------------------------------------------------------------ fold
@@ -233,11 +240,19 @@ class State:
             self.episodes.put(
                 fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
             )
+        if known is not None and event.verdict in {Verdict.HOLD, Verdict.SUPPRESS} and fingerprint not in self.holds:
+            self._keep(known.keys.instance, event.at)
         if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
             self.holds.put(fingerprint, Hold(event.until, event.alert, event.group_key, event.at, event.given))
         elif self.holds.get(fingerprint) is not None:
             self.holds.drop(fingerprint)
         self._join(event, 1 if moved else 0)
+
+    def _keep(self, instance: str, at: float) -> None:
+        """What is kept back within some minutes counts as one."""
+        known = self.kept.get(instance) or ()
+        if instance and (not known or at - known[-1] >= AT_ONCE):
+            self.kept.put(instance, (*known, at)[-KEPT_TIMES:])
 
     def _join(self, event: Decided, firing: int) -> None:
         incident = self.incidents.get(event.incident) or Incident(event.at)
@@ -309,6 +324,7 @@ class State:
         _forget(self.ballots, lambda ballots: all(ballot.at < before for ballot in ballots))
         _forget(self.silences, lambda silence: silence.ends_at < before)
         _forget(self.missed, lambda at: at < before)
+        _forget(self.kept, lambda times: times[-1] < before)
 
     # ----------------------------------------------------------------------------------------------------- transaction
 
@@ -362,6 +378,7 @@ class State:
                 self.ballots.committed(),
                 self.silences.committed(),
                 self.missed.committed(),
+                self.kept.committed(),
             )
         )
 
@@ -380,6 +397,7 @@ class State:
         state.ballots = Table(held.ballots)
         state.silences = Table(held.silences)
         state.missed = Table(held.missed)
+        state.kept = Table(held.kept)
         return state
 
     # ------------------------------------------------------------------------------------------------------- questions

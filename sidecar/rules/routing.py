@@ -1,4 +1,4 @@
-"""Routing by severity, domain and time: which receivers an alert belongs to, and whom a raised severity reaches."""
+"""Routing by severity, domain and time: which receivers an alert belongs to, and whom one that is raised interrupts."""
 
 from __future__ import annotations
 
@@ -33,16 +33,18 @@ def _route(decision: Decision, facts: Facts) -> Decision:
 
 
 def _raised(decision: Decision, facts: Facts) -> Decision:
-    """A severity above what people were told of, or a guarded one that fires again after all was quiet, interrupts."""
-    incident = facts.state.incidents.get(decision.incident)
+    """A guarded alert interrupts those who have the incident when it raises the severity, or fires again after all was
+    quiet. Any other raised severity reaches only the receivers that have not been told.
+    """
+    incident, severity = facts.state.incidents.get(decision.incident), decision.scored.pattern.severity
     if incident is None or incident.first_told is None:
         return decision
-    severity = decision.scored.pattern.severity
+    if not guarded(decision.scored.alert.labels, severity, facts.config):
+        return decision
     if severity_rank(severity) > incident.rank:
         return refined(decision, Verdict.FOLD, "routing", f"severity raised to {severity}", interrupts=True)
     quiet = facts.now - incident.last > QUIET  # what goes off and on again within minutes is one thing
-    if incident.firing == 0 and quiet and guarded(decision.scored.alert.labels, severity, facts.config):
-        return refined(
-            decision, Verdict.FOLD, "routing", f"{severity} fires again after it had cleared", interrupts=True
-        )
+    if incident.firing == 0 and quiet:
+        sentence = f"{severity} fires again after it had cleared"
+        return refined(decision, Verdict.FOLD, "routing", sentence, interrupts=True)
     return decision

@@ -5,7 +5,8 @@ In mode ladder two proofs are needed. The certificate says from which score on a
 the share of real incidents that would not have been told within 15 minutes (training/certify.py). The alertname says how
 far: three incidents voted noise let it hold, eleven in a row since one was voted real let it suppress. One confirmed
 miss, an alert kept back and then called real, takes the rung away until eleven noise incidents have earned it anew. A
-hold delays what still fires, and hides only what has cleared by itself; suppressed is only what was held, still fires,
+hold delays what still fires, and hides only what has cleared by itself: the third within an hour on one instance is
+told, however it is scored, since an incident seldom is a single alert. Suppressed is only what was held, still fires,
 and is scored anew as high. In mode auto the score alone decides, as the specification reads literally.
 """
 
@@ -14,15 +15,18 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from msgspec.structs import replace
+
 from models.certificate import STALE_SECONDS, Certificate, speaks_against
 from models.features import unpack
-from sidecar.domain import Decision, Verdict
+from sidecar.domain import Decision, Reason, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
-from sidecar.state import Incident, keys_of
+from sidecar.state import AT_ONCE, KEPT_TIMES, Incident, keys_of
 
 RULE: Final = "suppression_by_score"
 WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
 TYPICAL: Final = 0.9  # a hold waits as long as this share of the pattern's short episodes lasts
+HOUR: Final = 3600.0
 TRAINED: Final = "fp-"  # how the version of a trained model begins
 FAMILIAR: Final = 3  # judged noise incidents of an alertname before anything of it is held
 EARNED: Final = (
@@ -86,10 +90,20 @@ def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
     if decision.scored.alert.fingerprint in facts.state.holds:  # it was held, and still fires
         sentence = f"score {score:.2f} after it was held; {why}"
         return refined(decision, Verdict.SUPPRESS, RULE, sentence) if proven else decision
-    held = decision if rung == "observe" else _held(decision, score, why, facts)
+    if rung == "observe":
+        return decision
+    kept = sum(HOUR > facts.now - at >= AT_ONCE for at in facts.state.kept.get(_instance(decision)) or ())
+    if kept >= KEPT_TIMES and not proven:
+        sentence = f"{kept} alerts of {_instance(decision)} were kept back within the hour: what keeps coming is told"
+        return replace(decision, reasons=(*decision.reasons, Reason(RULE, sentence)))
+    held = _held(decision, score, why, facts)
     if held is decision and proven and facts.config.holding.max_for(decision.scored.pattern.severity) > 0:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f}, and fires for longer than a hold; {why}")
     return held
+
+
+def _instance(decision: Decision) -> str:
+    return decision.scored.alert.labels.get("instance", "")
 
 
 def _may_hold(decision: Decision, score: float, certificate: Certificate, facts: Facts) -> bool:
