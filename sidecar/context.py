@@ -82,17 +82,14 @@ def line_of(measured: Measured) -> str:
         return ""
     if measured.result == "empty":
         return f"{measured.name}: no data"
-    parts = [
-        f"{_number(measured.usual)} usually ({format_span(measured.before)} before)",
-        f"{_number(measured.started)} at the start",
-    ]
+    usual = "no data" if measured.usual is None else f"{_number(measured.usual)} usually"
+    started = "no data" if measured.started is None else _number(measured.started)
+    parts = [f"{usual} ({format_span(measured.before)} before)", f"{started} at the start"]
     if measured.later is not None and measured.later_by is not None:
         parts.append(f"{_number(measured.later)} {format_span(measured.later_by)} later")
     return f"{measured.name}: {', '.join(parts)}"
 
 
-def _number(value: float | None) -> str:
+def _number(value: float) -> str:
     """Three digits are enough for people."""
-    if value is None:
-        return "no data"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"

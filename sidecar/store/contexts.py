@@ -27,5 +27,6 @@ async def of(connection: AsyncConnection, episodes: Sequence[str]) -> dict[str, 
     query = select(contexts).where(contexts.c.episode.in_(episodes)).order_by(contexts.c.episode, contexts.c.name)
     found: dict[str, list[Measured]] = {}
     for row in (await connection.execute(query)).mappings():
-        found.setdefault(row["episode"], []).append(msgspec.convert(dict(row), Measured))
+        values = {name: row[name] for name in Measured.__struct_fields__}
+        found.setdefault(row["episode"], []).append(msgspec.convert(values, Measured))
     return found
