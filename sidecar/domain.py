@@ -314,6 +314,7 @@ class Line(Struct, frozen=True):
     reasons: tuple[str, ...] = ()  # up to three, in words, made from the stored observation
     verdict: str = "notify"
     rules: tuple[Reason, ...] = ()
+    context: tuple[str, ...] = ()  # what its metrics did around its start, one sentence per query
 
     @property
     def alertname(self) -> str:

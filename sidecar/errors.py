@@ -10,6 +10,7 @@
     |   |-- Disconnected       the connection broke; whether the last statement was committed is unknown
     |   `-- Refused            the database refused what was in the batch: somewhere in it is a poison
     |-- ProviderError          a model of others was asked and gave no usable answer: the built-in one scores
+    |-- Unanswered             Prometheus was asked and gave no usable answer: messages go out without it
     |-- TooOld                 a vote on an episode that no longer counts
     |-- UnknownEpisode         a vote or a question about an episode that was never seen
     `-- AuthError              a signature, secret or replay window that does not hold: answered 401
@@ -57,6 +58,14 @@ class ProviderError(SidecarError):
 
     def __init__(self, why: str, *, wrong: bool = False) -> None:
         self.wrong = wrong
+        super().__init__(why)
+
+
+class Unanswered(SidecarError):
+    """Prometheus gave no usable answer; with `ill`, it would give none to any other query now."""
+
+    def __init__(self, why: str, *, ill: bool = False) -> None:
+        self.ill = ill
         super().__init__(why)
 
 

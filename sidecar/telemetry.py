@@ -133,6 +133,15 @@ class Metrics:
         self.provider_breaker = Gauge(
             "sidecar_provider_breaker_state", "0 closed, 1 half open, 2 open", ["model"], registry=registry
         )
+        self.context_queries = Counter(
+            "sidecar_context_queries",
+            "Queries about the time around an alert's start, by what came of them",
+            ["result"],
+            registry=registry,
+        )
+        self.context_seconds = Histogram(
+            "sidecar_context_query_seconds", "How long they took", buckets=PROVIDER_BUCKETS, registry=registry
+        )
         self.training_at = Gauge(
             "sidecar_training_last_run_timestamp_seconds", "When training last ended", registry=registry
         )

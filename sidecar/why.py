@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from models.explanation import reasons as in_words
+from sidecar.context import Measured, line_of
 from sidecar.errors import UnknownEpisode
-from sidecar.store import queries
+from sidecar.store import contexts, queries
 from sidecar.store.engine import Database
 from sidecar.store.queries import DecisionRow, EpisodeRow
 
@@ -21,7 +22,8 @@ async def tell(database: Database, word: str) -> str:
         decided = (await queries.decisions_of(connection, [row.episode])).get(row.episode, [])
         sent = await queries.deliveries_of(connection, row.incident) if row.incident else []
         said = await queries.votes_on(connection, [row.episode])
-    parts = [_seen(row), *(_decided(one) for one in decided), _sent(sent), _said(said)]
+        measured = (await contexts.of(connection, [row.episode])).get(row.episode, [])
+    parts = [_seen(row), _measured(measured), *(_decided(one) for one in decided), _sent(sent), _said(said)]
     others = [one.episode for one in found[1:]]
     if others:
         parts.append("Others that match: " + ", ".join(others))
@@ -42,6 +44,14 @@ def _seen(row: EpisodeRow) -> str:
         "  labels: " + ", ".join(f"{name}={value}" for name, value in sorted(row.labels.items())),
     ]
     lines += [f"  {name}: {value}" for name, value in sorted(row.annotations.items())]
+    return "\n".join(lines)
+
+
+def _measured(many: list[Measured]) -> str:
+    lines = ["Around its start, by Prometheus"] if many else []
+    for one in many:
+        lines.append(f"  {line_of(one) or f'{one.name}: not measured: {one.why}'}")
+        lines.append(f"    asked {at(one.at)}: {' '.join(one.query.split())}")
     return "\n".join(lines)
 
 

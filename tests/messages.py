@@ -88,6 +88,7 @@ def odd_message(kind: str, text: str, lines: int = 1) -> Message:
         annotations={"description": text, "summary": text, "value": text},
         generator_url=text,
         ends_at=T0 + 5 if kind == "resolve" else None,
+        context=(text,) * 10,
     )
     plain = make_message(kind, lines)
     return replace(

@@ -198,6 +198,7 @@ def text_of(message: Message) -> str:
         rows += ["", prose.alert_name(line), prose.description(line)]
         rows += [f"{name}: {text}" for name, text in prose.when(line)]
         rows += [f"Current value: {measured}"] if (measured := prose.value(line)) else []
+        rows += prose.around(line)
         rows += [f"  {name}: {text}" for name, text in prose.shown_labels(line)]
     rows += ["", prose.more_line(message, min(len(message.lines), LINES_SHOWN))]
     rows += [f"Score: {score}"] if (score := prose.score_line(message)) else []
@@ -224,6 +225,7 @@ def _page(message: Message, count: int) -> str:
             "about": prose.description(line),
             "times": prose.when(line),
             "value": prose.value(line),
+            "around": prose.around(line),
             "labels": prose.shown_labels(line),
             "source": prose.safe_url(line.generator_url),
         }
@@ -281,6 +283,9 @@ body { font-family: Arial, sans-serif; }
 {% if alert.value %}
 <p class="metric"><strong>Current value:</strong> {{ alert.value }}</p>
 {% endif %}
+{% for sentence in alert.around %}
+<p class="metric">{{ sentence }}</p>
+{% endfor %}
 <div>
 {% for name, text in alert.labels %}
 <span class="label">{{ name }}: {{ text }}</span>

@@ -46,7 +46,8 @@ def _where(message: Message) -> str:
 
 def _alerts(message: Message) -> list[str]:
     shown = message.lines[:LINES_SHOWN]
-    return [*(_alert(line) for line in shown), prose.more_line(message, len(shown))]
+    rows = [row for line in shown for row in (_alert(line), *prose.around(line))]
+    return [*rows, prose.more_line(message, len(shown))]
 
 
 def _alert(line: Line) -> str:

@@ -110,6 +110,7 @@ def _alert(line: Line, message: Message) -> dict[str, Any]:
     items += [_text(_run(prose.one_line(about, 600)))] if (about := prose.description(line)) else []
     items += [_pair(name, text) for name, text in prose.when(line)]
     items += [_pair("Value", measured)] if (measured := prose.value(line)) else []
+    items += [_text(_run(f"• {sentence}")) for sentence in prose.around(line)]
     items += [_pair("Labels", prose.one_line(labels, 1500))] if labels else []
     source = prose.safe_url(line.generator_url, 1000)
     box: dict[str, Any] = {"type": "Container", "separator": True, "items": items}

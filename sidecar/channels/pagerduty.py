@@ -174,10 +174,12 @@ def _fit(event: dict[str, Any], message: Message) -> None:
 
 
 def _alert(line: Line) -> dict[str, Any]:
+    around = prose.around(line)
     return {
         "alert": prose.alert_name(line),
         "started": format_time(line.starts_at),
         "value": prose.value(line),
+        **({"around_the_start": around} if around else {}),
         "labels": dict(prose.shown_labels(line)),
         "source": prose.safe_url(line.generator_url),
     }

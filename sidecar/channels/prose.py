@@ -155,6 +155,11 @@ def value(line: Line) -> str:
     return one_line(notes.get("value") or notes.get("current_value") or "", LABEL_LIMIT)
 
 
+def around(line: Line) -> list[str]:
+    """What its metrics did around its start, a sentence each."""
+    return [one_line(sentence, SENTENCE_LIMIT) for sentence in line.context]
+
+
 def shown_labels(line: Line, without: Iterable[tuple[str, str]] = ()) -> list[tuple[str, str]]:
     """Its labels by name, alertname and those in `without` left out, each cut; at most LABELS_SHOWN."""
     hidden = set(without)

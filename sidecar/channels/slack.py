@@ -346,6 +346,7 @@ def alert_text(line: Line, message: Message) -> str:
     rows += [f"*{name}:* {text}" for name, text in prose.when(line)]
     if measured := prose.value(line):
         rows.append(f"*Value:* {escape(measured, 200)}")
+    rows += [f"  • {escape(sentence, 250)}" for sentence in prose.around(line)]
     if source := prose.safe_url(line.generator_url, 500):
         rows.append(f"*Source:* {link('View in Prometheus', source)}")
     tags = [f"  • {escape(name, 80)}: {escape(text, LABEL_CUT)}" for name, text in labels]

@@ -92,8 +92,10 @@ def _ours(message: Message) -> dict[str, Any]:
         "marks": message.marks,
         "model": message.model,
         "note": message.note,
-        "episodes": [
-            {"episode": line.episode, "verdict": line.verdict, "score": line.score, "reasons": line.reasons}
-            for line in message.lines
-        ],
+        "episodes": [_episode(line) for line in message.lines],
     }
+
+
+def _episode(line: Line) -> dict[str, Any]:
+    said = {"episode": line.episode, "verdict": line.verdict, "score": line.score, "reasons": line.reasons}
+    return {**said, "context": prose.around(line)} if line.context else said

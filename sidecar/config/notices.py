@@ -49,6 +49,10 @@ def _running(config: Config) -> Iterator[Notice]:
         yield "alertmanagers", "there are none: no silence can be created"
     if "CRITICAL" not in config.guard.severities:
         yield "guard.never_suppress.severities", "CRITICAL is not among them: a rule may keep critical alerts back"
+    asked = config.context.prometheus
+    if (asked.url is None) == bool(asked.queries):
+        missing = "url" if asked.queries else "queries"
+        yield f"context.prometheus.{missing}", "is not set: Prometheus is asked nothing"
     if config.server.host not in _LOOPBACK:
         for key in ("webhook_secret", "api_secret"):
             if getattr(config.server, key) is None:

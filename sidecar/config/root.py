@@ -15,6 +15,7 @@ from sidecar.channels.silence import SilenceConfig
 from sidecar.config import later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
+from sidecar.config.context import Context
 from sidecar.config.fields import BySeverity, Section
 from sidecar.config.problems import Wrong
 from sidecar.config.receivers import AnyReceiver, Receiver, fill_in
@@ -70,6 +71,7 @@ class Config(Section):
     training: ours.Training = ours.Training()
     delivery: ours.DeliverySettings = ours.DeliverySettings()
     links: ours.Links = ours.Links()
+    context: Context = Context()
     audit_logging: later.AuditLogging | None = None
     authentication: later.Authentication | None = None
     encryption: later.Encryption | None = None

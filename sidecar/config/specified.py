@@ -251,6 +251,16 @@ class TimeBasedRouting(Section):
         return (usual.timezone if usual else None) or "UTC"
 
 
+def check_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    """The same headers. Raises Wrong for one that cannot be sent, or that is ours to set."""
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or name.lower() in OUR_HEADERS:
+            raise Wrong(f"{name!r} cannot be set", "leave it out, or check its spelling")
+        if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
+            raise Wrong(f"{name} holds a line break or control character", "a header is one line")
+    return headers
+
+
 class MlModel(Section):
     """One model (3.4)."""
 
@@ -282,12 +292,7 @@ class MlModel(Section):
     @field_validator("headers")
     @classmethod
     def _sendable(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name, value in headers.items():
-            if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) or name.lower() in OUR_HEADERS:
-                raise Wrong(f"{name!r} cannot be set", "leave it out, or check its spelling")
-            if re.search(r"[\x00-\x1f\x7f]", value.get_secret_value()):
-                raise Wrong(f"{name} holds a line break or control character", "a header is one line")
-        return headers
+        return check_headers(headers)
 
     @field_validator("bearer_token")
     @classmethod

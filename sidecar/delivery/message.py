@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from models.explanation import reasons as in_words
@@ -12,11 +14,19 @@ from sidecar.store.queries import DecisionRow, EpisodeRow, IncidentView
 NOTES: Final = {"reminder": "still firing"}
 
 
-def compose(view: IncidentView, kind: DeliveryKind, dedup_key: str, config: Config) -> Message:
-    """What is said about an incident now. Raises ValueError when it has no episode."""
+def compose(
+    view: IncidentView,
+    kind: DeliveryKind,
+    dedup_key: str,
+    config: Config,
+    contexts: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> Message:
+    """What is said about an incident now, with the `contexts` of its episodes. Raises ValueError when it has no episode."""
     if not view.episodes:
         raise ValueError(f"incident {view.incident} has no episode")
-    lines = tuple(_line(row, view.decisions.get(row.episode, [])) for row in view.episodes)
+    lines = tuple(
+        _line(row, view.decisions.get(row.episode, []), contexts.get(row.episode, ())) for row in view.episodes
+    )
     opener = min(view.episodes, key=lambda row: row.first_seen)
     decided = view.decisions.get(opener.episode, [])
     labels = opener.labels
@@ -60,11 +70,11 @@ def common(many: list[dict[str, str]]) -> dict[str, str]:
     return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
 
 
-def _line(row: EpisodeRow, decided: list[DecisionRow]) -> Line:
+def _line(row: EpisodeRow, decided: list[DecisionRow], context: tuple[str, ...]) -> Line:
     score = next((one.score for one in decided if one.score is not None), None)
     return Line(
         row.episode, row.labels, row.annotations, row.starts_at, row.ended_at, row.generator_url, score, _words(decided),
-        decided[-1].verdict if decided else "notify", _rules(decided),
+        decided[-1].verdict if decided else "notify", _rules(decided), context,
     )  # fmt: skip
 
 

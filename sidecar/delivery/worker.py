@@ -19,6 +19,7 @@ from sidecar.channels.base import send
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
 from sidecar.delivery.backoff import next_try
+from sidecar.delivery.context import Contexts
 from sidecar.delivery.message import compose
 from sidecar.delivery.pace import Pace
 from sidecar.domain import (
@@ -74,6 +75,7 @@ class Worker:
         self._metrics = metrics
         self._clock = clock
         self._holder = holder
+        self._contexts = Contexts(database, config, metrics, clock)
         self._wake = asyncio.Event()
         self._paces: dict[str, Pace] = {}
         self._sending: dict[str, int] = {}
@@ -174,7 +176,7 @@ class Worker:
         began = time.monotonic()
         message: Message | SilenceRequest | None = None
         try:
-            message, ref = await self._said(row)
+            message, ref = await self._said(row, session)
             outcome = await self._send(message, ref, target, session)
         except StoreError as error:
             outcome = Retry(f"the database: {error}")
@@ -193,7 +195,9 @@ class Worker:
             logger.exception("render_failed", channel=target.channel.name)
             return Rejected(f"it could not be rendered: {type(error).__name__}: {error}")
 
-    async def _said(self, row: outbox.Claimed) -> tuple[Message | SilenceRequest | None, str]:
+    async def _said(
+        self, row: outbox.Claimed, session: aiohttp.ClientSession
+    ) -> tuple[Message | SilenceRequest | None, str]:
         """What to send, from the latest state, and where an earlier message of it is."""
         if row.kind == "silence":
             return msgspec.json.decode(row.body, type=SilenceRequest), ""
@@ -205,7 +209,8 @@ class Worker:
             ref = await outbox.ref_of(connection, row.incident, row.receiver)
         if view is None or not view.episodes:
             return None, ""
-        return compose(view, row.kind, row.incident, self._config()), ref  # type: ignore[arg-type]
+        contexts = await self._contexts.of(session, view.episodes, row.kind)
+        return compose(view, row.kind, row.incident, self._config(), contexts), ref  # type: ignore[arg-type]
 
     async def _settle(
         self,

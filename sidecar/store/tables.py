@@ -1,7 +1,8 @@
 """The schema. Times are seconds since the epoch (double precision), JSON is text: the same on both dialects.
 
-`log` is the truth; `outbox` is what is still to be sent; `snapshots` let a replica start without the whole log. The
-rest are projections of the log for people, screens, `why` and training: they can be dropped and made again.
+`log` is the truth; `outbox` is what is still to be sent; `snapshots` let a replica start without the whole log;
+`contexts` is what Prometheus said. The rest are projections of the log for people, screens, `why` and training: they can
+be dropped and made again.
 """
 
 from __future__ import annotations
@@ -223,4 +224,23 @@ silences = Table(
     Column("reason", String, nullable=False),
     Column("comment", Text, nullable=False),
     Column("evidence", Text, nullable=False),  # JSON: episode ids
+)
+
+# -------------------------------------------------------------------------------------------------------- from elsewhere
+
+contexts = Table(  # what Prometheus answered about an episode; not in the log, since nothing is decided by it
+    "contexts",
+    metadata,
+    Column("episode", String, nullable=False),
+    Column("name", String, nullable=False),  # of the query
+    Column("query", Text, nullable=False),  # as it was asked, labels filled in
+    Column("at", Double, nullable=False),
+    Column("before", Double, nullable=False),  # seconds
+    Column("result", String, nullable=False),  # ok | empty | failed
+    Column("usual", Double),
+    Column("started", Double),
+    Column("later", Double),
+    Column("later_by", Double),  # seconds
+    Column("why", Text, nullable=False),
+    PrimaryKeyConstraint("episode", "name"),
 )

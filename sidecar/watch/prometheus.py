@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct, field
 
-from sidecar.errors import SidecarError
+from sidecar.errors import SidecarError, Unanswered
 from sidecar.history import Series
 
 # https://github.com/prometheus/prometheus/blob/main/web/api/v1/api.go: "exceeded maximum resolution of 11,000 points"
@@ -26,11 +26,26 @@ TRIES: Final = 5
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0)  # s between the tries
 CONNECT_SECONDS: Final = 5.0
 TOO_MANY_REQUESTS: Final = 429
-HINTS: Final[dict[int, str]] = {
-    401: "give --bearer-token-file, or a --header with the credentials",
-    403: "give --bearer-token-file, or a --header with the credentials",
-    404: "--prometheus is where /api/v1/query_range is below, with its path prefix if it has one",
-}
+QUERY_REFUSED: Final = (400, 422)  # Prometheus says so of a query that is wrong; the next one may be right
+Session = aiohttp.ClientSession  # callers pass it on without knowing aiohttp
+
+
+class Places(Struct, frozen=True):
+    """Where what was wrong is written, for hints; by default the options of `sidecar backfill`."""
+
+    url: str = "--prometheus"
+    credentials: str = "give --bearer-token-file, or a --header with the credentials"
+
+    def hint(self, status: int) -> str:
+        """What to do about an answer with this status; empty where only its own words help."""
+        if status in (401, 403):
+            return f": {self.credentials}"
+        if status == 404:
+            return f": {self.url} is where /api/v1/query_range is below, with its path prefix if it has one"
+        return ""
+
+
+BACKFILL: Final = Places()
 
 
 class Range(Struct, frozen=True):
@@ -71,7 +86,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 
 class Prometheus:
-    """One server. `say` is told in words whenever something has to be tried again."""
+    """One server. `say` is told in words whenever something has to be tried again; `timeout`, seconds, is for each request."""
 
     def __init__(
         self,
@@ -80,6 +95,7 @@ class Prometheus:
         headers: Mapping[str, str],
         timeout: float,
         say: Callable[[str], object],
+        places: Places = BACKFILL,
     ) -> None:
         self._session = session
         self._url = url.rstrip("/")
@@ -87,6 +103,7 @@ class Prometheus:
         self._headers = dict(headers)
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT_SECONDS, timeout))
         self._say = say
+        self._places = places
 
     async def windows(self, asked: Range) -> AsyncIterator[tuple[float, list[Series]]]:
         """(upto, series) until the whole range is read; what Prometheus finds too much is asked for in smaller pieces.
@@ -121,12 +138,37 @@ class Prometheus:
                 await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
+    async def points(self, asked: Range, limit: int) -> list[list[tuple[float, float]]]:
+        """One query, tried once: (moment, value) of each series, at most two of them where Prometheus can stop there.
+
+        Raises Unanswered, also when the answer has more than `limit` bytes.
+        """
+        seconds = self._timeout.total or 0.0
+        more = {"timeout": f"{max(1, round(seconds * 1000))}ms", "limit": "2"}
+        try:
+            return [
+                [(at, float(value)) for at, value in one.values]
+                for one in self._found(*await self._get(asked, limit, more))
+            ]
+        except _TooMuch as error:
+            raise Unanswered(f"{self._name}: {error}: make it cheaper, or aggregate it to one series") from None
+        except (_NotNow, aiohttp.ClientError, OSError) as error:
+            raise Unanswered(f"{self._name}: {_words(error, seconds)}", ill=True) from None
+        except ValueError:
+            raise Unanswered(f"{self._name}: a value is no number", ill=True) from None
+
     async def _ask(self, asked: Range) -> list[Series]:
+        found = self._found(*await self._get(asked, ANSWER_LIMIT))
+        return [Series(one.metric, [at for at, _ in one.values]) for one in found]
+
+    async def _get(self, asked: Range, limit: int, more: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """Status and body."""
         query = {
             "query": asked.match,
             "start": f"{asked.start:.3f}",
             "end": f"{asked.end:.3f}",
             "step": f"{asked.step:.3f}",
+            **(more or {}),
         }
         async with self._session.get(
             f"{self._url}/api/v1/query_range",
@@ -137,10 +179,12 @@ class Prometheus:
         ) as response:
             if 300 <= response.status < 400:
                 target = response.headers.get("Location", "nowhere")
-                raise SidecarError(f"{self._name} redirects to {target}: write in --prometheus where it leads")
-            return self._read(response.status, await _body(response))
+                raise Unanswered(
+                    f"{self._name} redirects to {target}: write in {self._places.url} where it leads", ill=True
+                )
+            return response.status, await _body(response, limit)
 
-    def _read(self, status: int, body: bytes) -> list[Series]:
+    def _found(self, status: int, body: bytes) -> list[_Found]:
         try:
             answer = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -151,9 +195,9 @@ class Prometheus:
             raise _NotNow(f"status {status}" + (f" ({answer.error})" if answer.error else ""))
         if answer.data is None or answer.data.kind != "matrix" or status >= 400:
             said = answer.error or f"status {status}"
-            hint = f": {HINTS[status]}" if status in HINTS else ""
-            raise SidecarError(f"{self._name}: {said}{hint}")
-        return [Series(one.metric, [at for at, _ in one.values]) for one in answer.data.result]
+            ill = status not in QUERY_REFUSED
+            raise Unanswered(f"{self._name}: {said}{self._places.hint(status)}", ill=ill)
+        return answer.data.result
 
 
 @asynccontextmanager
@@ -165,13 +209,13 @@ async def connected(
         yield Prometheus(session, url, headers, patience, say)
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     parts, size = [], 0
     async for part in response.content.iter_chunked(65536):
         parts.append(part)
         size += len(part)
-        if size > ANSWER_LIMIT:
-            raise _TooMuch(f"the answer has more than {ANSWER_LIMIT} bytes")
+        if size > limit:
+            raise _TooMuch(f"the answer has more than {limit} bytes")
     return b"".join(parts)
 
 
@@ -188,4 +232,4 @@ def _words(error: BaseException, timeout: float) -> str:
     return f"the connection broke ({type(error).__name__})"
 
 
-__all__ = ["Prometheus", "Range", "connected"]
+__all__ = ["Places", "Prometheus", "Range", "Session", "connected"]
