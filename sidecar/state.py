@@ -89,6 +89,7 @@ class Hold(Struct, frozen=True, gc=False):
     group_key: str
     since: float
     given: Given | None = None
+    score: float | None = None  # with which it was held; None in snapshots from before it was kept
 
 
 class Ballot(Struct, frozen=True, gc=False, array_like=True):
@@ -234,7 +235,8 @@ class State:
                 fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
             )
         if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
-            self.holds.put(fingerprint, Hold(event.until, event.alert, event.group_key, event.at, event.given))
+            held = Hold(event.until, event.alert, event.group_key, event.at, event.given, event.score)
+            self.holds.put(fingerprint, held)
         elif self.holds.get(fingerprint) is not None:
             self.holds.drop(fingerprint)
         self._join(event, 1 if moved else 0)

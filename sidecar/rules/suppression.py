@@ -5,8 +5,9 @@ In mode ladder two proofs are needed. The certificate says from which score on a
 the share of real incidents that would not have been told within 15 minutes (training/certify.py). The alertname says how
 far: three incidents voted noise let it hold, eleven in a row since one was voted real let it suppress. One confirmed
 miss, an alert kept back and then called real, takes the rung away until eleven noise incidents have earned it anew. A
-hold delays what still fires, and hides only what has cleared by itself; suppressed is only what was held, still fires,
-and is scored anew as high. In mode auto the score alone decides, as the specification reads literally.
+hold delays what still fires, and hides only what has cleared by itself; suppressed is only what still fires when its hold
+is over, or when it is first heard of after as long, and whose scores, then and before, are high enough. A drift alarm
+(training/drift.py) takes the rung away until a later run finds none. In mode auto the score alone decides, as the specification reads literally.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
 TYPICAL: Final = 0.9  # a hold waits as long as this share of the pattern's short episodes lasts
 TRAINED: Final = "fp-"  # how the version of a trained model begins
 FAMILIAR: Final = 3  # judged noise incidents of an alertname before anything of it is held
-EARNED: Final = 11  # noise incidents in a row: with none real among them, to suppress, and to hold after a confirmed miss
+EARNED: Final = (
+    11  # noise incidents in a row: with none real among them, to suppress, and to hold after a confirmed miss
+)
 
 
 def suppression_by_score(batch: Batch, facts: Facts) -> Batch:
@@ -79,11 +82,15 @@ def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
     if certificate is None or not _may_hold(decision, score, certificate, facts):
         return decision
     rung, why = _rung(decision, facts)
-    limit = None if certificate.unsettled else certificate.suppress.threshold
-    proven = rung == "suppress" and limit is not None and score >= limit and facts.config.auto_suppress
-    if decision.scored.alert.fingerprint in facts.state.holds:  # it was held, and still fires
-        sentence = f"score {score:.2f} after it was held; {why}"
-        return refined(decision, Verdict.SUPPRESS, RULE, sentence) if proven else decision
+    allowed = certificate.suppress.threshold
+    limit = inf if certificate.unsettled or allowed is None else allowed
+    proven = rung == "suppress" and score >= limit and facts.config.auto_suppress
+    hold = facts.state.holds.get(decision.scored.alert.fingerprint)
+    if hold is not None:  # it was held, and still fires
+        # The certificate is about first scores: a later one may only speak against keeping it back.
+        if not proven or hold.score is None or hold.score < limit:
+            return decision
+        return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} after it was held; {why}")
     held = decision if rung == "observe" else _held(decision, score, why, facts)
     if held is decision and proven and facts.config.holding.max_for(decision.scored.pattern.severity) > 0:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f}, and fires for longer than a hold; {why}")
