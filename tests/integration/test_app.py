@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from models import prior
 from models.artifact import pack, write
@@ -56,19 +57,20 @@ async def test_it_is_ready_healthy_and_shows_its_metrics(database_url):
         assert await sidecar.metric("sidecar_scoring_fallback") == 1
 
 
-async def test_a_damaged_prior_stops_nothing(database_url, fake, monkeypatch, capfd, tmp_path):
+async def test_a_damaged_prior_stops_nothing(database_url, fake, monkeypatch, tmp_path):
     """It starts, says why it does without, and tells alerts, scored by the rule of thumb."""
     damaged = Path(shutil.copytree(prior.BUNDLED, tmp_path / "prior"))
     (damaged / prior.MODEL).write_text("tree\n")
     monkeypatch.setattr("sidecar.scoring.bundled", lambda: prior.load(damaged))
-    async with running(database_url, receivers=hooks(fake)) as sidecar:
-        await fire(sidecar, "HighErrorRate")
-        await within(10, lambda: fake.bodies)
-        await sidecar.caught_up()
-        (made,) = await sidecar.rows("SELECT score, model FROM decisions")
+    with capture_logs() as logged:
+        async with running(database_url, receivers=hooks(fake)) as sidecar:
+            await fire(sidecar, "HighErrorRate")
+            await within(10, lambda: fake.bodies)
+            await sidecar.caught_up()
+            (made,) = await sidecar.rows("SELECT score, model FROM decisions")
     assert made["model"] == "cold-start"
     assert 0 < made["score"] < 0.8
-    (said,) = [line for line in capfd.readouterr().err.splitlines() if "prior_refused" in line]
+    (said,) = [line["why"] for line in logged if line["event"] == "prior_refused"]
     assert "its files are not what sha256.txt says" in said
 
 

@@ -7,6 +7,8 @@ import json
 import random
 import re
 import shutil
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from models.prior import (
 from models.scorers import UNPROVEN_LIMIT, ColdStart
 from models.statistics import Statistics
 from sidecar.scoring import Scorers, bundled_prior
+from tests.servers import ROOT
 from tests.unit.models.events import KEYS, START
 from tests.unit.stories import World
 
@@ -163,6 +166,16 @@ def test_it_is_what_the_four_histories_gave():
     assert min(one["left_out_roc_auc"] for one in found.values()) > 0.5
     seen = [each for one in found.values() for each in one["alerts_of"]]
     assert len(seen) == len(set(seen)), "no server is in two of them"
+
+
+def test_every_file_is_in_the_package_with_its_licence():
+    """What pyproject.toml lets into a wheel covers the folder, and the histories' licence is beside the models."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    names = sorted(path.name for path in BUNDLED.iterdir())
+    assert names == sorted(["LICENSE.txt", "README.md", MANIFEST, HASHES, *TEXTS])
+    patterns = settings["package-data"]["*"]
+    assert [name for name in names if not any(fnmatch(name, pattern) for pattern in patterns)] == []
+    assert "models*" in settings["packages"]["find"]["include"]
 
 
 def known_to(folder: Path, **identities: list[str]) -> Path:
