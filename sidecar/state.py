@@ -35,6 +35,7 @@ from sidecar.domain import (
     severity_rank,
 )
 
+BY_SCORE: Final = "suppression_by_score"  # the rule that holds what may be noise
 VERSION: Final = 2  # of the snapshot's layout; raised with a migration in `load`
 BALLOTS: Final = 200  # newest labelled incidents kept per pattern and per alertname
 EXACT: Final = "exact="  # how an exact deduplication key begins
@@ -89,7 +90,7 @@ class Hold(Struct, frozen=True, gc=False):
     group_key: str
     since: float
     given: Given | None = None
-    score: float | None = None  # with which it was held; None in snapshots from before it was kept
+    score: float | None = None  # for which it was held; None: for a maintenance window, or before scores were kept here
 
 
 class Ballot(Struct, frozen=True, gc=False, array_like=True):
@@ -235,7 +236,8 @@ class State:
                 fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
             )
         if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
-            held = Hold(event.until, event.alert, event.group_key, event.at, event.given, event.score)
+            score = event.score if event.reasons and event.reasons[-1].rule == BY_SCORE else None
+            held = Hold(event.until, event.alert, event.group_key, event.at, event.given, score)
             self.holds.put(fingerprint, held)
         elif self.holds.get(fingerprint) is not None:
             self.holds.drop(fingerprint)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from models.certificate import STALE_SECONDS, Certificate, Grant
 from sidecar.domain import Decision, Verdict
 from sidecar.pipeline import Inputs
-from tests.unit.stories import Fixed, World
+from tests.unit.stories import NOON, Fixed, World
 
 NO_FOLDING = {"folding": {"labels": [], "group": False}, "audit_sample": {"share": 0, "first_month": 0}}
 
@@ -351,6 +351,19 @@ def test_scoring_that_is_switched_off_keeps_nothing_back():
     world = ladder(ml_anomaly_detection={"enabled": False})
     judged(world, 5)
     assert world.fire(instance="next").verdict is Verdict.NOTIFY
+
+
+def test_what_waited_for_a_maintenance_window_is_told_after_it():
+    """However noisy it is: it was not held for its score."""
+    window = {"name": "weekly", "schedule": "0 8-18 * * *", "timezone": "UTC", "suppress": ["WARNING"]}
+    world = ladder(suppress=0.92, time_based_routing={"maintenance_windows": [window]})
+    judged(world, 11)
+    world.now = NOON + 86400
+    prove(world, 0.95, 0.9, 0.92)
+    held = world.fire(instance="next")
+    assert held.reasons[-1].rule == "maintenance_windows"
+    prove(world, 0.95, 0.9, 0.92)
+    assert world.tick(held.until - world.now).decisions[0].verdict is Verdict.NOTIFY
 
 
 def test_what_was_held_before_first_scores_were_kept_is_told():
