@@ -8,6 +8,7 @@ from models.artifact import pack, read
 from models.features import vector
 from models.scorers import LightGBMScorer
 from tests.unit.training.history import keys, taught
+from training import fit
 from training.job import STEPS, run
 
 
@@ -113,6 +114,22 @@ def test_nothing_new_is_no_comparison(tmp_path, trained):
     rows, votes, _, _ = taught(200, seed=2)
     result = run(rows, votes, now=at, folder=tmp_path / "a", min_votes=50, champion=read(folder, None))
     assert result.report["champion"] is None
+
+
+def test_beside_a_champion_nobody_knows_what_came_after_it(tmp_path, trained, monkeypatch):
+    """Hints without a vote, too: of what was acknowledged since, and of the incidents that the two are compared on."""
+    _, folder, _, end = trained
+    rows, votes, _, _ = taught(200)
+    later, voted = since(*taught(200, seed=2)[:2], end - rows[0][2] + 7200.0)
+    said = [(vote[0], "ada", "ack" if n % 3 == 0 else vote[2], *vote[3:]) for n, vote in enumerate([*votes, *voted])]
+    made, real = [], fit.again
+    monkeypatch.setattr(fit, "again", lambda data, fitted, setup: (made.append(setup), real(data, fitted, setup))[1])
+    champion = read(folder, None)
+    now = later[-1][2] + 7200.0
+    run([*rows, *later], said, now=now, folder=tmp_path / "a", min_votes=50, champion=champion, hinted=True)
+    everything, then = (setup.hints for setup in made)
+    assert 0 < len(then) < len(everything)
+    assert then.known_at.max() <= champion.manifest["created_at"] < everything.known_at.max()
 
 
 def test_labels_that_are_not_believed_prove_nothing(tmp_path):
