@@ -47,14 +47,17 @@ class PriorError(Exception):
 
 
 class Prior:
-    """A verified prior. Rows are as `models.features.vector` gives them."""
+    """A verified prior. Rows are as `models.features.vector` gives them. Raises PriorError where LightGBM refuses the text."""
 
     def __init__(self, version: str, model: str, slope: float, offset: float) -> None:
         import lightgbm  # noqa: PLC0415 - heavy, and needs libgomp: only where a model is used
 
         self.version = version
         self.model = model
-        self._booster: Any = lightgbm.Booster(model_str=model)
+        try:
+            self._booster: Any = lightgbm.Booster(model_str=model)
+        except lightgbm.basic.LightGBMError as error:
+            raise PriorError(f"LightGBM does not take the model: {error}") from error
         self._slope, self._offset = slope, offset
 
     def log_odds(self, rows: Sequence[Row] | Floats) -> Floats:
@@ -94,21 +97,27 @@ def load(folder: Path = BUNDLED, identities: Iterable[str] = ()) -> Prior:
     Raises PriorError that says what is wrong, or that it learned from more than one history with these.
     """
     manifest = verified(folder)
-    name = _unseen(manifest, identities)
     try:
-        about = manifest["models"][name]
-        prior = Prior(manifest["version"], (folder / name).read_text("utf-8"), about["slope"], about["offset"])
-        golden = prior.log_odds([tuple(row) for row in about["golden"]["rows"]]).tolist()
+        name = _unseen(manifest, identities)
+        about, version = manifest["models"][name], str(manifest["version"])
+        prior = Prior(version, (folder / name).read_text("utf-8"), about["slope"], about["offset"])
+        moved = _moved(prior, about["golden"])
     except (KeyError, TypeError, ValueError) as error:
         raise PriorError(f"{folder.name}: manifest.json is not as this version reads it: {error!r}") from error
     except (ImportError, OSError) as error:
         raise PriorError(f"LightGBM cannot be loaded: {error}") from error
-    for then, now in zip(about["golden"]["log_odds"], golden, strict=True):
-        if not abs(then - now) <= TOLERANCE:
-            raise PriorError(
-                f"{folder.name}: a golden row of {name} had log-odds {then:.6f} once and has {now:.6f} now"
-            )
+    if moved is not None:
+        raise PriorError(
+            f"{folder.name}: a golden row of {name} had log-odds {moved[0]:.6f} once and has {moved[1]:.6f} now"
+        )
     return prior
+
+
+def _moved(prior: Prior, golden: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The log-odds, then and now, of the first golden row that has others than when it was made."""
+    found = prior.log_odds([tuple(row) for row in golden["rows"]]).tolist()
+    pairs = zip(golden["log_odds"], found, strict=True)
+    return next(((then, now) for then, now in pairs if not abs(then - now) <= TOLERANCE), None)
 
 
 def _unseen(manifest: Mapping[str, Any], identities: Iterable[str]) -> str:

@@ -67,7 +67,7 @@ def _cold(row: Row, behaviour: float) -> float:
         if row[number] > 0.0:
             disputed = disputed or row[share] < UNDISPUTED
         if row[number] > votes:
-            votes, false = row[number], row[share] * row[number]
+            votes, false = row[number], min(1.0, max(0.0, row[share])) * row[number]
     said = log((false + IMAGINED_FALSE) / (votes - false + IMAGINED - IMAGINED_FALSE))
     moved = REACH * tanh(behaviour / REACH)
     if disputed:  # scaled, not cut: what is disputed still has an order

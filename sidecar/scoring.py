@@ -40,9 +40,10 @@ class Scorers:
 
     def __init__(self, on_failure: Callable[[], None] = lambda: None, prior: Prior | None = None) -> None:
         self._cold = ColdStart(prior)
+        self._thumb = ColdStart()  # needs no library
         self._champion: Scorer | None = None
         self.certificate: Certificate | None = None  # None: nothing has been proven yet
-        self._on_failure = on_failure  # called for each batch that the champion could not score
+        self._on_failure = on_failure  # called for each batch that a model could not score
 
     @property
     def version(self) -> str:
@@ -56,12 +57,13 @@ class Scorers:
         """Probability of false positive per row, and the version of what said so; None where nothing could."""
         if not rows:
             return [], self.version
-        if self._champion is not None:
+        for scorer in (self._champion, self._cold):
             try:
-                return list(self._champion.score(rows)), self._champion.version
+                if scorer is not None:
+                    return list(scorer.score(rows)), scorer.version
             except Exception:  # noqa: BLE001 - the edge of a model: whatever it raises, alerts go on
                 self._on_failure()  # the ladder's first rung: rules and the heuristic go on, the metric tells
-        return list(self._cold.score(rows)), self._cold.version
+        return list(self._thumb.score(rows)), self._thumb.version
 
 
 def standing_in(decision: Decision, given: Given) -> Decision:

@@ -35,6 +35,7 @@ from sidecar.domain import (
     severity_rank,
 )
 
+BY_SCORE: Final = "suppression_by_score"  # the rule that holds what may be noise
 VERSION: Final = 2  # of the snapshot's layout; raised with a migration in `load`
 KEPT_TIMES: Final = 2  # how often alerts of an instance are kept back within an hour before the next one is told
 AT_ONCE: Final = 300.0  # s: what is kept back within these counts as once
@@ -91,6 +92,7 @@ class Hold(Struct, frozen=True, gc=False):
     group_key: str
     since: float
     given: Given | None = None
+    score: float | None = None  # for which it was held; None: for a maintenance window, or before scores were kept here
 
 
 class Ballot(Struct, frozen=True, gc=False, array_like=True):
@@ -243,7 +245,9 @@ class State:
         if known is not None and event.verdict in {Verdict.HOLD, Verdict.SUPPRESS} and fingerprint not in self.holds:
             self._keep(known.keys.instance, event.at)
         if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
-            self.holds.put(fingerprint, Hold(event.until, event.alert, event.group_key, event.at, event.given))
+            score = event.score if event.reasons and event.reasons[-1].rule == BY_SCORE else None
+            held = Hold(event.until, event.alert, event.group_key, event.at, event.given, score)
+            self.holds.put(fingerprint, held)
         elif self.holds.get(fingerprint) is not None:
             self.holds.drop(fingerprint)
         self._join(event, 1 if moved else 0)

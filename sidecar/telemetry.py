@@ -94,7 +94,9 @@ class Metrics:
         self.holds = Gauge("sidecar_held_alerts", "Alerts held now", registry=registry)
         self.fallback = Gauge("sidecar_scoring_fallback", "1 while no trained model serves", registry=registry)
         self.scoring_failures = Counter(
-            "sidecar_scoring_failures", "Batches that the trained model could not score", registry=registry
+            "sidecar_scoring_failures",
+            "Batches that the trained model, or the prior, could not score",
+            registry=registry,
         )
         self.refused = Counter(
             "sidecar_models_refused",

@@ -1,13 +1,13 @@
 """The certified thresholds: how far scores may keep alerts back, proven on past clusters of real alerts.
 
 The scores are those that served when each alert arrived, so no model is judged on what it has learned from; a cluster
-that the heuristic or somebody else's model scored proves nothing. Thresholds
-are walked down from the top, and the walk stops at the first whose upper bound on the share of clusters that would not
-have been told in time is above the budget, or, of a hold, on those never told above half of it: testing in this fixed order spends
-no confidence. The bound is Clopper-Pearson's as long as nothing was kept back. What began after that is seen, had it
-been missed, only if the audit sample drew it: `models.evidence.upper_bound_seen` says what so little proves. Testing
-anew as clusters come in does: look k, when there are twice as many as at the last, is made at 1 - alpha * .85 * .15^(k-1),
-and these add up to alpha: most of it where there is least to go by. Between looks the certificate stands as it was.
+that the heuristic or somebody else's model scored proves nothing. Thresholds are walked down from the top, and the walk
+stops at the first whose upper bound is above the budget, on the share of clusters that would not have been told in time;
+of those that a hold would leave untold for good, half of it is allowed. Testing in this fixed order spends no confidence.
+The bound is Clopper-Pearson's as long as nothing was kept back. What began after that is seen, had it been missed, only
+if the audit sample drew it: `models.evidence.upper_bound_seen` says what so little proves. Testing anew as clusters come
+in does: look k, when there are twice as many as at the last, is made at 1 - alpha * .85 * .15^(k-1), and these add up to
+alpha: most of it where there is least to go by. Between looks the certificate stands as it was.
 """
 
 from __future__ import annotations

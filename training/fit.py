@@ -1,7 +1,8 @@
 """LightGBM on the training part, from the bundled prior on: deterministic, stopped early on its newest tenth.
 
 The prior's log-odds, scaled to the labels at hand, are where boosting begins, so that a week of votes changes what is
-known of alerts in general instead of starting from nothing. With few labels no tree is added at all.
+known of alerts in general instead of starting from nothing. With few labels a leaf needs a quarter of them, so that the
+order of what nobody voted on stays much as the prior has it.
 """
 
 from __future__ import annotations

@@ -201,7 +201,8 @@ def _of_champion(
     old, new = data.take(np.flatnonzero(data.known_at <= made)), data.take(np.flatnonzero(data.known_at > made))
     if len(new) < gate.ENOUGH_NEW or not 0 < int(old.false_positive.sum()) < len(old):
         return None
-    ours, theirs = _raw(fit.again(old, fitted, setup).model, new), _raw(champion.model, new)
+    then = setup if setup.hints is None else replace(setup, hints=implicit.beside(setup.hints, old, new))
+    ours, theirs = _raw(fit.again(old, fitted, then).model, new), _raw(champion.model, new)
     even = [  # calibrated in the same way: how well each is calibrated is another question
         calibrate.held_out(raw, new.label, new.weight / new.together, new.incident) for raw in (ours, theirs)
     ]

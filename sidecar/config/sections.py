@@ -152,7 +152,7 @@ class Holding(Section):
     """How long an alert that is probably noise may wait for clearing by itself."""
 
     max: Annotated[BySeverity[Duration], BeforeValidator(lambda given: _over(_HELD, given))] = _HELD
-    """By severity; one that is not listed is never held."""
+    """By severity; one that is not listed is never held, nor, in mode `ladder`, suppressed."""
     min_score: float = Field(default=0.5, ge=0, le=1)
     """Alerts with a lower probability of being false are never held."""
 

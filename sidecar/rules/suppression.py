@@ -5,9 +5,10 @@ In mode ladder two proofs are needed. The certificate says from which score on a
 the share of real incidents that would not have been told within 15 minutes (training/certify.py). The alertname says how
 far: three incidents voted noise let it hold, eleven in a row since one was voted real let it suppress. One confirmed
 miss, an alert kept back and then called real, takes the rung away until eleven noise incidents have earned it anew. A
-hold delays what still fires, and hides only what has cleared by itself: the third within an hour on one instance is
-told, however it is scored, since an incident seldom is a single alert. Suppressed is only what was held, still fires,
-and is scored anew as high. In mode auto the score alone decides, as the specification reads literally.
+hold delays what still fires, and hides only what has cleared by itself; the third within an hour on one instance is
+told, since an incident seldom is a single alert. Suppressed is only what still fires when its hold is over, or when it is
+first heard of after as long, and whose scores, then and before, are high enough. A drift alarm (training/drift.py) takes
+the rung away until a later run finds none. In mode auto the score alone decides, as the specification reads literally.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from msgspec.structs import replace
-
 from models.certificate import STALE_SECONDS, Certificate, speaks_against
 from models.features import unpack
-from sidecar.domain import Decision, Reason, Verdict
+from sidecar.domain import Decision, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
 from sidecar.state import AT_ONCE, KEPT_TIMES, Incident, keys_of
 
@@ -85,25 +84,33 @@ def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
     if certificate is None or not _may_hold(decision, score, certificate, facts):
         return decision
     rung, why = _rung(decision, facts)
-    limit = None if certificate.unsettled else certificate.suppress.threshold
-    proven = rung == "suppress" and limit is not None and score >= limit and facts.config.auto_suppress
-    if decision.scored.alert.fingerprint in facts.state.holds:  # it was held, and still fires
-        sentence = f"score {score:.2f} after it was held; {why}"
-        return refined(decision, Verdict.SUPPRESS, RULE, sentence) if proven else decision
+    allowed = certificate.suppress.threshold
+    limit = inf if certificate.unsettled or allowed is None else allowed
+    proven = rung == "suppress" and score >= limit and facts.config.auto_suppress
+    hold = facts.state.holds.get(decision.scored.alert.fingerprint)
+    if hold is not None:  # it was held, and still fires
+        # The certificate is about first scores: a later one may only speak against keeping it back.
+        if not proven or hold.score is None or hold.score < limit:
+            return decision
+        return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} after it was held; {why}")
     if rung == "observe":
         return decision
-    kept = sum(HOUR > facts.now - at >= AT_ONCE for at in facts.state.kept.get(_instance(decision)) or ())
-    if kept >= KEPT_TIMES and not proven:
-        sentence = f"{kept} alerts of {_instance(decision)} were kept back within the hour: what keeps coming is told"
-        return replace(decision, reasons=(*decision.reasons, Reason(RULE, sentence)))
+    return (
+        decision if _keeps_coming(decision, facts) and not proven else _kept_back(decision, score, why, facts, proven)
+    )
+
+
+def _kept_back(decision: Decision, score: float, why: str, facts: Facts, proven: bool) -> Decision:  # noqa: FBT001
     held = _held(decision, score, why, facts)
     if held is decision and proven and facts.config.holding.max_for(decision.scored.pattern.severity) > 0:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f}, and fires for longer than a hold; {why}")
     return held
 
 
-def _instance(decision: Decision) -> str:
-    return decision.scored.alert.labels.get("instance", "")
+def _keeps_coming(decision: Decision, facts: Facts) -> bool:
+    """Whether as many alerts of the instance were kept back within the hour as may be: an incident seldom is one alert."""
+    times = facts.state.kept.get(decision.scored.alert.labels.get("instance", "")) or ()
+    return sum(HOUR > facts.now - at >= AT_ONCE for at in times) >= KEPT_TIMES
 
 
 def _may_hold(decision: Decision, score: float, certificate: Certificate, facts: Facts) -> bool:

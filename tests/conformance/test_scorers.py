@@ -9,11 +9,12 @@ import pytest
 
 from models.artifact import fresh
 from models.features import FEATURES, vector
+from models.prior import bundled
 from models.scorers import ColdStart, LightGBMScorer, Scorer
 from models.statistics import Keys, Statistics
 from tests.unit.models.conftest import trained  # noqa: F401 -- a fixture
 
-SCORERS = ("cold-start", "lightgbm")
+SCORERS = ("cold-start", "cold-start with prior", "lightgbm")
 CONFIDENT = 0.85
 KEY = Keys("f", "Flaky", "host", "api", "prod", "WARNING")
 NOW = 1_790_000_000.0
@@ -23,6 +24,8 @@ NOW = 1_790_000_000.0
 def scorer(request) -> Scorer:
     if request.param == "cold-start":
         return ColdStart()
+    if request.param == "cold-start with prior":
+        return ColdStart(bundled())
     return LightGBMScorer(fresh(request.getfixturevalue("trained")))
 
 

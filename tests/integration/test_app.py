@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+from models import prior
 from models.artifact import pack, write
 from sidecar.champion import Champion
 from sidecar.config import load
@@ -52,6 +55,23 @@ async def test_it_is_ready_healthy_and_shows_its_metrics(database_url):
         assert "# HELP sidecar_alerts_received_total" in shown
         assert await sidecar.metric(RELOADED) == 1
         assert await sidecar.metric("sidecar_scoring_fallback") == 1
+
+
+async def test_a_damaged_prior_stops_nothing(database_url, fake, monkeypatch, tmp_path):
+    """It starts, says why it does without, and tells alerts, scored by the rule of thumb."""
+    damaged = Path(shutil.copytree(prior.BUNDLED, tmp_path / "prior"))
+    (damaged / prior.MODEL).write_text("tree\n")
+    monkeypatch.setattr("sidecar.scoring.bundled", lambda: prior.load(damaged))
+    with capture_logs() as logged:
+        async with running(database_url, receivers=hooks(fake)) as sidecar:
+            await fire(sidecar, "HighErrorRate")
+            await within(10, lambda: fake.bodies)
+            await sidecar.caught_up()
+            (made,) = await sidecar.rows("SELECT score, model FROM decisions")
+    assert made["model"] == "cold-start"
+    assert 0 < made["score"] < 0.8
+    (said,) = [line["why"] for line in logged if line["event"] == "prior_refused"]
+    assert "its files are not what sha256.txt says" in said
 
 
 async def test_a_restart_knows_what_was_known(database_url, fake):

@@ -35,6 +35,7 @@ def test_no_hits_give_the_rule_of_three(trials):
     assert upper_bound(0, trials, 0.95) == pytest.approx(1 - 0.05 ** (1 / trials), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 200))
 def test_one_more_miss_raises_it_and_one_more_clean_trial_lowers_it(hits, more):
     """The ladder is lost by misses and climbed by evidence."""

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from models.certificate import STALE_SECONDS, Certificate, Grant
 from sidecar.domain import Decision, Verdict
 from sidecar.pipeline import Inputs
-from tests.unit.stories import Fixed, World
+from tests.unit.stories import NOON, Fixed, World
 
 NO_FOLDING = {"folding": {"labels": [], "group": False}, "audit_sample": {"share": 0, "first_month": 0}}
 
@@ -88,22 +88,82 @@ def test_a_certificate_that_nobody_renewed_allows_nothing():
     assert world.fire(instance="next").verdict is Verdict.NOTIFY
 
 
+def after_hold(world: World, score: float | None = None, **labels: str) -> Decision:
+    """What becomes of an alert that is held and still fires when its hold is over; `score` is the one it has by then."""
+    held = world.fire(**labels)
+    assert held.verdict is Verdict.HOLD
+    certificate = replace(world.scoring.certificate, at=held.until)
+    world.scoring = Fixed(world.scoring.value if score is None else score, certificate)
+    return world.tick(held.until - world.now).decisions[0]
+
+
 def test_suppression_needs_both_the_certificate_and_the_name_to_have_earned_it():
-    """Forty-five incidents, none real, prove 5 % at 90 % confidence; one real among them takes it away."""
+    """Eleven noise incidents in a row suppress what still fires after its hold; a real one takes that away."""
     world = ladder(suppress=None)
-    judged(world, 50)
-    assert world.fire(instance="held").verdict is Verdict.HOLD
+    judged(world, 11)
+    assert after_hold(world, instance="uncertified").verdict is Verdict.NOTIFY
     prove(world, 0.95, 0.9, 0.92)
-    assert world.fire(instance="gone").verdict is Verdict.SUPPRESS
+    gone = after_hold(world, instance="gone")
+    assert gone.verdict is Verdict.SUPPRESS
+    assert "after it was held; 11 of 11 judged incidents of HighLatency were noise, the last 11 all" in reason(gone)
     judged(world, 1, "useful")
-    assert world.fire(instance="after").verdict is Verdict.HOLD
+    assert after_hold(world, instance="after").verdict is Verdict.NOTIFY
+
+
+def test_ten_noise_incidents_in_a_row_have_not_earned_it():
+    """One less than it takes; and after a real one they count from there, however many there were before."""
+    world = ladder(suppress=0.92)
+    judged(world, 10)
+    assert after_hold(world, instance="ten").verdict is Verdict.NOTIFY
+    judged(world, 30)
+    judged(world, 1, "useful")
+    judged(world, 10)
+    assert after_hold(world, instance="ten again").verdict is Verdict.NOTIFY
+    judged(world, 1)
+    assert after_hold(world, instance="eleven").verdict is Verdict.SUPPRESS
+
+
+@pytest.mark.parametrize(("first", "then"), [(0.98, 0.96), (0.96, 0.98), (0.98, 0.5), (0.96, 0.96)])
+def test_both_scores_must_be_certified_to_suppress(first, then):
+    """The certificate is about first scores, so a later one alone suppresses nothing; and one that falls has it told."""
+    world = ladder(suppress=0.97)
+    judged(world, 11)
+    prove(world, first, 0.9, 0.97)
+    assert after_hold(world, then, instance="next").verdict is Verdict.NOTIFY
+
+
+def test_a_certificate_that_expires_while_it_is_held_suppresses_nothing():
+    world = ladder(suppress=0.9)
+    judged(world, 11)
+    world.now = world.scoring.certificate.at + STALE_SECONDS - 1
+    held = world.fire(instance="next")
+    assert held.verdict is Verdict.HOLD
+    assert world.tick(held.until - world.now).decisions[0].verdict is Verdict.NOTIFY
+
+
+def test_what_is_first_heard_of_after_as_long_as_a_hold_is_not_held_again():
+    """It fires for longer than a hold: suppressed where that is proven and earned, else told at once."""
+    world = ladder(suppress=0.92)
+    judged(world, 11)
+    gone = world.fire(instance="late", since=world.now - 3600)
+    assert gone.verdict is Verdict.SUPPRESS
+    assert "fires for longer than a hold" in reason(gone)
+    prove(world, 0.95, 0.9, None)
+    assert world.fire(instance="other", since=world.now - 3600).verdict is Verdict.NOTIFY
+
+
+def test_a_severity_that_is_never_held_is_never_suppressed():
+    world = ladder(suppress=0.92, holding={"max": {"WARNING": "0s"}})
+    judged(world, 11)
+    assert world.fire(instance="next").verdict is Verdict.NOTIFY
+    assert world.fire(instance="late", since=world.now - 3600).verdict is Verdict.NOTIFY
 
 
 def test_auto_suppress_false_only_holds():
     off = {"models": [{"name": "m", "type": "binary-classifier", "auto_suppress": False}]}
     world = ladder(suppress=0.9, ml_anomaly_detection=off)
     judged(world, 50)
-    assert world.fire(instance="next").verdict is Verdict.HOLD
+    assert after_hold(world, instance="next").verdict is Verdict.NOTIFY
 
 
 def test_a_vote_real_on_exactly_this_alert_has_it_told_next_time():
@@ -162,8 +222,9 @@ def test_drift_over_all_lets_nothing_be_suppressed():
     """What would be suppressed is held, and told if it still fires."""
     world = ladder(suppress=0.92)
     judged(world, 50)
+    assert after_hold(world, instance="settled").verdict is Verdict.SUPPRESS
     world.scoring = Fixed(0.95, replace(world.scoring.certificate, unsettled="log-loss"))
-    assert world.fire(instance="held").verdict is Verdict.HOLD
+    assert after_hold(world, instance="held").verdict is Verdict.NOTIFY
 
 
 TUNED = {"feedback_loop": {"automation": {"auto_tune_thresholds": {}}}}
@@ -302,12 +363,27 @@ def test_scoring_that_is_switched_off_keeps_nothing_back():
     assert world.fire(instance="next").verdict is Verdict.NOTIFY
 
 
-def test_what_still_fires_after_its_hold_is_told_whatever_its_score_is_by_then():
-    world = ladder(suppress=0.97)
-    judged(world, 50)
+def test_what_waited_for_a_maintenance_window_is_told_after_it():
+    """However noisy it is: it was not held for its score."""
+    window = {"name": "weekly", "schedule": "0 8-18 * * *", "timezone": "UTC", "suppress": ["WARNING"]}
+    world = ladder(suppress=0.92, time_based_routing={"maintenance_windows": [window]})
+    judged(world, 11)
+    world.now = NOON + 86400
+    prove(world, 0.95, 0.9, 0.92)
     held = world.fire(instance="next")
-    assert held.verdict is Verdict.HOLD
-    prove(world, 0.99, 0.9, 0.97)
+    assert held.reasons[-1].rule == "maintenance_windows"
+    prove(world, 0.95, 0.9, 0.92)
+    assert world.tick(held.until - world.now).decisions[0].verdict is Verdict.NOTIFY
+
+
+def test_what_was_held_before_first_scores_were_kept_is_told():
+    """A snapshot of an older version does not say with which score it was held."""
+    world = ladder(suppress=0.92)
+    judged(world, 11)
+    held = world.fire(instance="next")
+    known = world.state.holds.get(held.scored.alert.fingerprint)
+    assert known.score == 0.95
+    world.state.holds.put(held.scored.alert.fingerprint, replace(known, score=None))
     assert world.tick(held.until - world.now).decisions[0].verdict is Verdict.NOTIFY
 
 

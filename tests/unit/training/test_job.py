@@ -8,6 +8,7 @@ from models.artifact import pack, read
 from models.features import vector
 from models.scorers import LightGBMScorer
 from tests.unit.training.history import keys, taught
+from training import fit
 from training.job import STEPS, run
 
 
@@ -80,14 +81,65 @@ def test_the_gate_refuses_poison(tmp_path, flipped):
     assert "poisoned" in result.refused[0]
 
 
+def since(rows, votes, seconds: float):
+    """The same, so much later, as other episodes."""
+    moved = [(f"l{row[0]}", f"l{row[1]}", row[2] + seconds, *row[3:]) for row in rows]
+    return moved, [(f"l{vote[0]}", *vote[1:3], vote[3] + seconds, *vote[4:]) for vote in votes]
+
+
 def test_the_gate_keeps_a_better_champion(tmp_path, trained):
-    """A history that teaches less than the champion knows replaces nothing."""
-    _, folder, _, _ = trained
-    rows, votes, _, at = taught(200, seed=2)
-    blind = [(*row[:5], [0.0] * len(row[5]), *row[6:]) if n < 160 else row for n, row in enumerate(rows)]
-    result = run(blind, votes, now=at, folder=tmp_path / "a", min_votes=50, champion=read(folder, None))
-    assert not result.promoted
-    assert any("champion" in reason for reason in result.refused)
+    """What it knows of its time is lost, here since observations are: on what is newer, what would have been made then
+    is worse.
+    """
+    _, folder, _, end = trained
+    rows, votes, _, _ = taught(200)
+    later, voted = since(*taught(200, seed=2)[:2], end - rows[0][2] + 7200.0)
+    blind = [(*row[:5], [0.0] * len(row[5]), *row[6:]) for row in rows]
+    now, champion = later[-1][2] + 7200.0, read(folder, None)
+
+    def again(past):
+        return run([*past, *later], [*votes, *voted], now=now, folder=tmp_path / "a", min_votes=50, champion=champion)
+
+    worse, equal = again(blind), again(rows)
+    assert not worse.promoted
+    assert worse.refused[0].startswith("worse than the champion on the newest episodes")
+    assert worse.report["champion"]["episodes"] == 201, "the last of the old ones was voted on after the run"
+    assert equal.promoted, equal.text
+    assert abs(equal.report["champion"]["behind"]["log_loss"]) < 0.02
+
+
+def test_nothing_new_is_no_comparison(tmp_path, trained):
+    """A champion that has learned from all there is can neither win nor lose on it."""
+    _, folder, _, at = trained
+    rows, votes, _, _ = taught(200, seed=2)
+    result = run(rows, votes, now=at, folder=tmp_path / "a", min_votes=50, champion=read(folder, None))
+    assert result.report["champion"] is None
+
+
+def test_beside_a_champion_nobody_knows_what_came_after_it(tmp_path, trained, monkeypatch):
+    """Hints without a vote, too: of what was acknowledged since, and of the incidents that the two are compared on."""
+    _, folder, _, end = trained
+    rows, votes, _, _ = taught(200)
+    later, voted = since(*taught(200, seed=2)[:2], end - rows[0][2] + 7200.0)
+    said = [(vote[0], "ada", "ack" if n % 3 == 0 else vote[2], *vote[3:]) for n, vote in enumerate([*votes, *voted])]
+    made, real = [], fit.again
+    monkeypatch.setattr(fit, "again", lambda data, fitted, setup: (made.append(setup), real(data, fitted, setup))[1])
+    champion = read(folder, None)
+    now = later[-1][2] + 7200.0
+    run([*rows, *later], said, now=now, folder=tmp_path / "a", min_votes=50, champion=champion, hinted=True)
+    everything, then = (setup.hints for setup in made)
+    assert 0 < len(then) < len(everything)
+    assert then.known_at.max() <= champion.manifest["created_at"] < everything.known_at.max()
+
+
+def test_labels_that_are_not_believed_prove_nothing(tmp_path):
+    """A refusal for another reason leaves the certificate; contradicting labels give none."""
+    rows, votes, _, at = taught(600, flipped=0.4)
+    assert "certificate" not in run(rows, votes, now=at, folder=tmp_path / "a", min_votes=50).report
+    noise = [vote for vote in taught(600)[1] if vote[2] == "false_positive"]
+    refused = run(rows, noise, now=at, folder=tmp_path / "a", min_votes=50)
+    assert "one class" in refused.refused[0]
+    assert "certificate" in refused.report
 
 
 def test_a_signed_artifact_needs_its_key(tmp_path):

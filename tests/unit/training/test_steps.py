@@ -91,17 +91,71 @@ def test_a_small_history_of_one_class_after_the_other_splits_by_class():
     assert sorted([*parts.train, *parts.validation]) == list(range(60))
 
 
+@pytest.mark.parametrize(("since", "share"), [(0.9, 0.2), (0.75, 0.3), (0.55, 0.5)])
+def test_the_newest_are_extended_until_they_hold_both_kinds(since, share):
+    """After a quiet week of noise alone, up to the newest half validates; what is older still trains."""
+    data = built(1000)
+    data.label[: len(data) // 4] = np.arange(len(data) // 4) % 2
+    data.label[len(data) // 4 :] = 1.0
+    data.label[int(since * len(data)) + 1 : int(since * len(data)) + 8] = 0.0
+    parts = split.split(data)
+    assert parts.method == "by time"
+    assert len(parts.validation) / len(data) == pytest.approx(share, abs=0.01)
+    assert data.at[parts.train].max() < data.at[parts.validation].min()
+
+
+def test_the_newest_half_is_the_most_that_validates():
+    """Where it is all noise, the newest fifth stands, and the gate says that it holds one class."""
+    data = built(1000)
+    data.label[:400] = np.arange(400) % 2
+    data.label[400:] = 1.0
+    parts = split.split(data)
+    assert len(parts.validation) == 200
+    assert "one class: the validation part" in gate.before_fit(data, parts, 50)[0]
+
+
 def test_the_same_seed_gives_the_same_model():
     """Text for text, and another seed another."""
     data = built(200)
-    one, two, other = (fit.fit(data, seed=seed).model for seed in (1, 1, 2))
+    one, two, other = (fit.fit(data, fit.Setup(seed)).model for seed in (1, 1, 2))
     assert one == two != other
+
+
+def test_again_learns_from_more_with_the_same_settings():
+    """As many trees, text for text the same twice; nothing is kept back for stopping, so the newest tenth counts."""
+    data = built(700, flipped=0.05)
+    setup = fit.Setup(1)
+    first = fit.fit(data.take(np.arange(560)), setup)
+    one, two = fit.again(data, first, setup), fit.again(data, first, setup)
+    assert one == two
+    assert one.rounds == first.rounds
+    choice = ("num_leaves", "learning_rate")
+    assert [one.parameters[name] for name in choice] == [first.parameters[name] for name in choice]
+    other = dataset.build(*taught(700, flipped=0.05)[:2])
+    other.label[-60:] = 1.0 - other.label[-60:]
+    assert fit.again(other, first, setup).model != one.model
+
+
+def test_a_search_goes_on_with_what_it_chose():
+    """The settings of the grid's best are those of the model that serves."""
+    data = built(700, flipped=0.05)
+    choice = fit.GRID[2]
+    first = fit._fit(data, fit.Setup(1), choice)
+    assert {name: fit.again(data, first, fit.Setup(1)).parameters[name] for name in choice} == choice
+
+
+def test_alerts_of_one_incident_weigh_as_the_root_of_their_number():
+    """A storm of a hundred counts as ten alone, and the average weight is one."""
+    rows = [(*row(f"e{n}", float(n))[:1], "storm" if n < 100 else f"i{n}", *row("", float(n))[2:]) for n in range(110)]
+    found = fit.weights(dataset.build(rows, [said(f"e{n}") for n in range(110)]))
+    assert found[:100].sum() == pytest.approx(10 * found[100])
+    assert found.mean() == pytest.approx(1.0)
 
 
 def test_a_search_takes_what_stops_lowest():
     """The grid's best has no higher loss than its first."""
     data = built(700, flipped=0.05)
-    searched, plain = fit.fit(data, seed=1, search=True), fit.fit(data, seed=1)
+    searched, plain = fit.fit(data, fit.Setup(1), search=True), fit.fit(data, fit.Setup(1))
     assert searched.stopped_loss is not None
     assert plain.stopped_loss is not None
     assert searched.stopped_loss <= plain.stopped_loss
@@ -116,6 +170,20 @@ def test_platt_finds_the_sigmoid():
     assert slope == pytest.approx(2.0, abs=0.1)
     assert offset == pytest.approx(-1.0, abs=0.1)
     assert calibrate.platt(np.array([]), np.array([]), np.array([])) == (1.0, 0.0)
+
+
+def test_careful_calibration_needs_incidents():
+    """A handful of labels hardly moves a model that knows what a probability is; many do as without care."""
+    raw = np.linspace(-2, 2, 10)
+    label = np.ones(10)
+    hasty, careful = (calibrate.platt(raw, label, np.ones(10), caution) for caution in (1.0, calibrate.CAREFUL))
+    moved = [abs(slope - 1.0) + abs(offset) for slope, offset in (careful, hasty)]
+    assert 4 * moved[0] < moved[1]
+    draw = np.random.default_rng(1)
+    raw = draw.normal(size=20_000) * 2
+    label = (draw.random(20_000) < calibrate.probability(raw, 2.0, -1.0)).astype(float)
+    found = calibrate.platt(raw, label, np.ones_like(raw), calibrate.CAREFUL)
+    assert found == pytest.approx((2.0, -1.0), abs=0.1)
 
 
 def test_calibration_never_turns_the_order_round():
@@ -169,15 +237,91 @@ def test_evaluation_ranks_by_recall():
     assert found["0.99"]["false_positives"]["share"] == 0.0
 
 
-def test_the_gate_knows_worse_and_off():
-    """A loss above the champion's, a calibration that is off, a ranking that is none: each has its reason."""
-    good = {"roc_auc": 0.9, "calibration_error": 0.02, "episodes": 400, "log_loss": 0.3}
-    assert gate.after_fit(good, good, None) == []
-    assert gate.after_fit(good, good, {"log_loss": 0.3}) == []
-    assert "worse than the champion" in gate.after_fit(good, good, {"log_loss": 0.2})[0]
-    assert gate.after_fit(good, good | {"log_loss": 0.2}, {"log_loss": 0.2}) == [], "the newest episodes decide"
-    assert "calibration" in gate.after_fit(good | {"calibration_error": 0.3}, good, None)[0]
-    assert "hopeless" in gate.after_fit(good | {"roc_auc": 0.45}, good, None)[0]
+GOOD = {"roc_auc": 0.9, "calibration_error": 0.02, "log_loss": 0.3, "incidents": 400, "incidents_real": 100}
+
+
+def against(loss: float, behind: float, error: float = 0.0, **more: float):
+    """A champion with a log-loss of 0.2, and a challenger beside it."""
+    challenger = GOOD | {"log_loss": loss} | more
+    return GOOD | {"log_loss": 0.2, "challenger": challenger, "behind": {"log_loss": behind, "error": error}}
+
+
+def test_the_gate_lets_a_good_model_pass():
+    assert gate.after_fit(GOOD, None) == []
+    assert gate.after_fit(GOOD, against(0.2, 0.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "behind", "error", "refused"),
+    [
+        (0.3, 0.1, 0.01, True),
+        (0.21, 0.1, 0.01, False),  # less than a tenth worse
+        (0.3, 0.015, 0.001, False),  # sure, and too little to change a decision
+        (0.3, 0.1, 0.06, False),  # few incidents account for it: may be chance
+        (0.3, -0.1, 0.01, False),  # ahead, once both are calibrated in the same way
+    ],
+)
+def test_the_gate_keeps_a_champion_that_is_better_beyond_doubt(loss, behind, error, refused):
+    """By ratio, by what it amounts to, and by more than two standard errors: all three."""
+    reasons = gate.after_fit(GOOD, against(loss, behind, error))
+    assert bool(reasons) is refused
+    assert all("worse than the champion" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(("incidents", "allowed"), [(400, 0.17), (25, 0.32)])
+def test_calibration_may_be_off_by_chance_of_incidents(incidents, allowed):
+    """However many alerts they have; a champion that is off by more lets it pass."""
+    for error, refused in ((allowed - 0.001, False), (allowed + 0.001, True)):
+        found = GOOD | {"calibration_error": error, "incidents": incidents, "episodes": 10_000}
+        reasons = gate.after_fit(found, None)
+        assert bool(reasons) is refused
+        assert all(f"with {incidents} incidents" in reason for reason in reasons)
+    off = GOOD | {"calibration_error": 0.5}
+    assert gate.after_fit(off, against(0.2, 0.0) | {"calibration_error": 0.6}) == []
+    assert gate.after_fit(off, against(0.2, 0.0, calibration_error=0.7) | {"calibration_error": 0.6}) != []
+
+
+@pytest.mark.parametrize(("incidents", "hopeless"), [(100, 0.549), (4, 0.349)])
+def test_few_real_incidents_may_be_ranked_badly_by_chance(incidents, hopeless):
+    """However many alerts they have: what is refused is a ranking that luck does not explain."""
+    found = GOOD | {"incidents_real": incidents, "real": 10_000}
+    assert "hopeless" in gate.after_fit(found | {"roc_auc": hopeless}, None)[0]
+    assert gate.after_fit(found | {"roc_auc": hopeless + 0.002}, None) == []
+
+
+def test_labels_that_contradict_each_other_are_untrusted():
+    """A few do not matter, and a third of them do."""
+    assert gate.untrusted(built(600, flipped=0.02)) == []
+    assert "poisoned" in gate.untrusted(built(600, flipped=0.33))[0]
+    assert gate.untrusted(built(0)) == []
+
+
+def test_evaluation_counts_incidents():
+    """Of one incident all alerts are right or wrong together."""
+    rows = [(*row(f"e{n}", float(n))[:1], f"i{n // 10}", *row("", float(n))[2:]) for n in range(40)]
+    data = dataset.build(rows, [said(f"e{n}", "useful" if n < 20 else "false_positive") for n in range(40)])
+    found = evaluate.evaluate(data, data.label.copy(), threshold=0.85)
+    assert (found["episodes"], found["incidents"], found["incidents_real"]) == (40, 4, 2)
+
+
+def test_behind_is_the_difference_of_the_losses_and_its_error_that_of_incidents():
+    """Ten alerts of an incident are one observation: the error does not shrink with their number."""
+    data = built(400)
+    draw = np.random.default_rng(1)
+    score, other = draw.uniform(0.05, 0.95, len(data)), draw.uniform(0.05, 0.95, len(data))
+    found = evaluate.behind(data, score, other)
+    assert found["log_loss"] == pytest.approx(evaluate.log_loss(data, score) - evaluate.log_loss(data, other))
+    assert evaluate.behind(data, other, other) == {"log_loss": 0.0, "error": 0.0}
+    often = data.take(np.repeat(np.arange(len(data)), 10))
+    again = evaluate.behind(often, np.repeat(score, 10), np.repeat(other, 10))
+    assert again == pytest.approx(found)
+    names, places = np.unique(data.incident.astype(str), return_inverse=True)
+    sums = []
+    for _ in range(400):  # the same by drawing incidents anew
+        times = np.bincount(draw.integers(len(names), size=len(names)), minlength=len(names))[places]
+        losses = evaluate._losses(data, score) - evaluate._losses(data, other)
+        sums.append(float((losses * times).sum() / len(data)))
+    assert found["error"] == pytest.approx(np.std(sums), rel=0.25)
 
 
 def test_a_released_hold_does_not_end_the_audit_sample():
