@@ -242,10 +242,12 @@ class State:
             self.episodes.put(
                 fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
             )
-        if known is not None and event.verdict in {Verdict.HOLD, Verdict.SUPPRESS} and fingerprint not in self.holds:
+        kept = event.verdict is Verdict.HOLD or event.verdict is Verdict.SUPPRESS
+        by_score = kept and bool(event.reasons) and event.reasons[-1].rule == BY_SCORE
+        if by_score and known is not None and fingerprint not in self.holds:
             self._keep(known.keys.instance, event.at)
         if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
-            score = event.score if event.reasons and event.reasons[-1].rule == BY_SCORE else None
+            score = event.score if by_score else None
             held = Hold(event.until, event.alert, event.group_key, event.at, event.given, score)
             self.holds.put(fingerprint, held)
         elif self.holds.get(fingerprint) is not None:

@@ -95,12 +95,13 @@ def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} after it was held; {why}")
     if rung == "observe":
         return decision
-    return (
-        decision if _keeps_coming(decision, facts) and not proven else _kept_back(decision, score, why, facts, proven)
-    )
+    if not proven and _keeps_coming(decision, facts):
+        sentence = f"{KEPT_TIMES} alerts of this instance were held within the hour: what keeps coming is told"
+        return refined(decision, decision.verdict, RULE, sentence)
+    return _kept_back(decision, score, why, facts, proven)
 
 
-def _kept_back(decision: Decision, score: float, why: str, facts: Facts, proven: bool) -> Decision:  # noqa: FBT001
+def _kept_back(decision: Decision, score: float, why: str, facts: Facts, proven: bool) -> Decision:
     held = _held(decision, score, why, facts)
     if held is decision and proven and facts.config.holding.max_for(decision.scored.pattern.severity) > 0:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f}, and fires for longer than a hold; {why}")
