@@ -395,3 +395,45 @@ def test_a_snapshot_from_before_misses_were_kept_loads():
     held = msgspec.msgpack.decode(ladder().state.dump())
     del held["missed"]
     assert dict(State.load(msgspec.msgpack.encode(held)).missed) == {}
+
+
+def kept_back(world: World, *waits: float, kind: str = "HighLatency") -> list[Verdict]:
+    """Alerts of one instance, each of a pod of its own, so many seconds after the last; each clears in two minutes."""
+    verdicts = []
+    for n, wait in enumerate(waits):
+        world.now += wait - 120.0
+        prove(world, 0.95)
+        decision = world.fire(instance="db-1", pod=f"pod-{n}", alertname=kind)
+        verdicts.append(decision.verdict)
+        world.now += 120.0
+        world.clear(world.now, instance="db-1", pod=f"pod-{n}", alertname=kind)
+    return verdicts
+
+
+def test_the_third_alert_that_an_instance_keeps_back_within_an_hour_is_told():
+    """Two that come at once count as one; after an hour of quiet it begins anew."""
+    world = ladder()
+    judged(world, 5)
+    assert kept_back(world, 600, 130, 900) == [Verdict.HOLD] * 3
+    assert kept_back(world, 900) == [Verdict.NOTIFY]
+    assert "kept" in (said := reason(world.fire(instance="db-1", pod="another"))) or "held within the hour" in said
+    world.now += 7200
+    assert kept_back(world, 600) == [Verdict.HOLD]
+
+
+def test_other_instances_do_not_count():
+    """What is kept back on one instance says nothing of another."""
+    world = ladder()
+    judged(world, 5)
+    assert kept_back(world, 600, 900) == [Verdict.HOLD] * 2
+    prove(world, 0.95)
+    assert world.fire(instance="db-2").verdict is Verdict.HOLD
+
+
+def test_what_was_kept_back_survives_a_snapshot():
+    """A replica that starts from a snapshot tells the third alert too."""
+    world = ladder()
+    judged(world, 5)
+    kept_back(world, 600, 900)
+    world.state = State.load(world.state.dump())
+    assert kept_back(world, 900) == [Verdict.NOTIFY]
