@@ -49,10 +49,11 @@ def certify(
     found = sorted(clusters(data, now), key=lambda cluster: data.started[cluster.places[0]])
     found = [cluster for cluster in found if data.trained[list(cluster.places)].all()]
     weights = [cluster.weight for cluster in found]
+    against = data.observe(_against)
 
     def granted(waits: Mapping[str, float], allowed: float) -> Grant:
-        late = [_survives(data, cluster, waits, IN_TIME) for cluster in found]
-        lost = [_survives(data, cluster, waits, inf) for cluster in found]
+        late = [_survives(data, against, cluster, waits, IN_TIME) for cluster in found]
+        lost = [_survives(data, against, cluster, waits, inf) for cluster in found]
         return walk(late, lost, weights, budget=allowed, lost_budget=allowed / 2, floor=floor, alpha=alpha)
 
     return Certificate(now, granted(holds, min(MOST, HOLD_FACTOR * budget)), granted({}, budget))
@@ -83,7 +84,11 @@ def _cluster(data: Dataset, places: list[int]) -> Cluster:
     return Cluster(tuple(places), ceil(1.0 / max(likeliest, 0.01)))
 
 
-def _survives(data: Dataset, cluster: Cluster, holds: Mapping[str, float], within: float) -> float:
+def _against(x: Floats) -> Floats:
+    return np.array([bool(speaks_against(row)) for row in x], dtype=np.bool_)
+
+
+def _survives(data: Dataset, against: Floats, cluster: Cluster, holds: Mapping[str, float], within: float) -> float:
     """The highest threshold that still lets people know of it within that many seconds: TELLS when every one does."""
     began = data.started[cluster.places[0]]
     lowest = 1.0 + STEP
@@ -94,7 +99,7 @@ def _survives(data: Dataset, cluster: Cluster, holds: Mapping[str, float], withi
         score, wait = data.served[place], holds.get(str(data.severity[place]), 0.0)
         lasted = data.ended[place] - data.at[place]
         released = 0.0 < wait < lasted and late + wait <= within  # no end: NaN, and not counted on
-        if data.guarded[place] or isnan(score) or released or speaks_against(data.x[place]):
+        if data.guarded[place] or isnan(score) or released or against[place]:
             return TELLS
         lowest = min(lowest, float(score))
     return lowest

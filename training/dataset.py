@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from training.labels import Vote, labels
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
+Guard = Callable[[Mapping[str, str], str], bool]
 
 CLIP: Final = 10.0  # most that an inverse propensity may weigh: one audited alert is no stand-in for twenty
 TRAINED: Final = "fp-"  # how the version of a trained model begins
@@ -95,13 +96,27 @@ class Dataset:
         """Where people agree enough to count it as one or the other."""
         return np.flatnonzero(self.label != DISPUTED)
 
+    def observe(self, function: Callable[[Floats], Any]) -> npt.NDArray[Any]:
+        """What `function` makes of `x`, one entry per episode. It must make the same of each row wherever it stands."""
+        found: npt.NDArray[Any] = function(self.x)
+        return found
+
     def content_hash(self) -> str:
         """Of everything that a model can see."""
         content = hashlib.sha256()
-        for array in (self.x, self.label, self.weight, self.at, self.known_at):
+        for piece in self._observed():
+            content.update(piece)
+        for array in (self.label, self.weight, self.at, self.known_at):
             content.update(np.ascontiguousarray(array).tobytes())
         content.update("\n".join(self.incident.tolist()).encode())
         return content.hexdigest()
+
+    def _observed(self) -> Iterable[bytes]:
+        return (np.ascontiguousarray(self.x).tobytes(),)
+
+    def undrawn(self) -> Dataset:
+        """As it is when telling decides nothing about voting."""
+        return replace(self, weight=self.weight * np.maximum(self.drawn, 1.0 / CLIP), drawn=np.ones(len(self)))
 
 
 class Proof(NamedTuple):
@@ -120,11 +135,14 @@ def always_told(_: Mapping[str, str], severity: str) -> bool:
 def build(
     rows: Iterable[Sequence[Any]],
     votes: Iterable[Vote],
-    guarded: Callable[[Mapping[str, str], str], bool] = always_told,
+    guarded: Guard = always_told,
+    *,
+    all_told: bool | None = None,
 ) -> Dataset:
     """Rows are as `Row`, votes as `labels.Vote`; only the first row of each episode counts.
 
-    `guarded` says of labels and severity whether an alert is told whatever its score.
+    `guarded` says of labels and severity whether an alert is told whatever its score. `all_told` is for rows that are a
+    part of all there are: whether people were told of each of these.
     """
     given = labels(votes)
     first: dict[str, Row] = {}
@@ -135,7 +153,7 @@ def build(
     usable = [row for row in first.values() if len(row.observation) == len(FEATURES)]
     usable.sort(key=lambda row: (row.at, row.episode))
     found = [given[row.episode] for row in usable]
-    drawn = _drawn(usable)
+    drawn = _drawn(usable, all(row.told for row in usable) if all_told is None else all_told)
     shares = [1.0 / max(chance, 1.0 / CLIP) for chance in drawn]
     nothing = float("nan")
     return Dataset(
@@ -159,12 +177,12 @@ def build(
     )
 
 
-def _drawn(rows: Sequence[Row]) -> list[float]:
+def _drawn(rows: Sequence[Row], all_told: bool) -> list[float]:
     """The chance of each row to be voted on: below 1 for what only the audit sample told.
 
     Where what nobody was told of has votes too, telling decides nothing about voting.
     """
-    if not all(row.told for row in rows):
+    if not all_told:
         return [1.0 for _ in rows]
     return [row.propensity if row.propensity < DISPUTED else 1.0 for row in rows]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import singledispatch
 from typing import Any, Final
 
 import numpy as np
@@ -69,37 +70,47 @@ def parameters(rows: int, seed: int, threads: int) -> dict[str, Any]:
 
 
 def _fit(train: Dataset, choice: dict[str, Any], seed: int, threads: int) -> Fitted:
-    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
-
     settings = parameters(len(train), seed, threads) | choice
-    order = np.arange(len(train))
-    cut = len(order) - int(STOP_SHARE * len(order)) if len(order) >= ENOUGH_TO_STOP else len(order)
-    data = _data(train, order[:cut])
-    losses: dict[str, Any] = {}
-    if cut == len(order):
-        booster = lightgbm.train(settings, data, FEW_ROUNDS)
-    else:
-        stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False), lightgbm.record_evaluation(losses)]
-        booster = lightgbm.train(settings, data, ROUNDS, valid_sets=[_data(train, order[cut:], data)], callbacks=stop)
+    cut = len(train) - int(STOP_SHARE * len(train)) if len(train) >= ENOUGH_TO_STOP else len(train)
+    booster, curve = boost(train, train.weight, settings, cut, ROUNDS if cut < len(train) else FEW_ROUNDS)
     rounds = max(LEAST_ROUNDS, booster.best_iteration) if booster.best_iteration > 0 else booster.current_iteration()
     rounds = min(rounds, booster.current_iteration())
     gain: Floats = np.asarray(booster.feature_importance("gain", iteration=rounds), dtype=np.float64)
     shares = gain / gain.sum() if gain.sum() > 0 else gain
-    curve = losses.get("valid_0", {}).get("cross_entropy")
     return Fitted(
         booster.model_to_string(num_iteration=rounds),
         rounds,
         settings,
         dict(zip(FEATURES, (float(share) for share in shares), strict=True)),
-        None if curve is None else float(min(curve)),
+        min(curve) if curve else None,
     )
 
 
-def _data(dataset: Dataset, places: Any, reference: Any = None) -> Any:
+@singledispatch
+def boost(
+    train: Dataset, weight: Floats, settings: dict[str, Any], cut: int, rounds: int, base: Any = None
+) -> tuple[Any, list[float]]:
+    """(booster, log-loss after each round) of at most `rounds` trees on the first `cut` episodes, after those of `base`.
+
+    The episodes from `cut` on stop it: its `best_iteration` has the least loss on them. Without such a part there are
+    no losses. How it is done depends on where the dataset is: another class of it registers its own way.
+    """
+    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
+
+    data = _data(train, weight, slice(cut))
+    if cut == len(train):
+        return lightgbm.train(settings, data, rounds, init_model=base), []
+    losses: dict[str, Any] = {}
+    stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False), lightgbm.record_evaluation(losses)]
+    newest = _data(train, weight, slice(cut, None), data)
+    booster = lightgbm.train(settings, data, rounds, valid_sets=[newest], callbacks=stop, init_model=base)
+    return booster, [float(loss) for loss in losses["valid_0"]["cross_entropy"]]
+
+
+def _data(dataset: Dataset, weight: Floats, part: slice, reference: Any = None) -> Any:
     import lightgbm  # noqa: PLC0415 -- as above
 
-    part = dataset.take(places)
-    names = list(FEATURES)
     return lightgbm.Dataset(
-        part.x, part.label, weight=part.weight, feature_name=names, reference=reference, free_raw_data=False
-    )
+        dataset.x[part], dataset.label[part], weight=weight[part], feature_name=list(FEATURES), reference=reference,
+        free_raw_data=False,
+    )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,8 @@ def run(
     miss_budget: float = 0.05,
     floor: float = CONFIDENT,
     holds: Mapping[str, float] = {},
-    guarded: Callable[[Mapping[str, str], str], bool] = dataset.always_told,
+    guarded: dataset.Guard = dataset.always_told,
+    build: Callable[..., Dataset] = dataset.build,
     search: bool = False,
     trial: bool = True,
     progress: Callable[[str], None] = lambda step: None,  # noqa: ARG005 -- called with each of STEPS when it begins
@@ -64,9 +66,10 @@ def run(
     alert back, `holds` the longest holds in seconds by severity, and `guarded` says which alerts are told whatever their
     score: the report's `certificate` is made for these. Whether the model serves is for the caller: `promoted` says that
     it may. Without `trial` the artifact is not tried in a process of its own: for what serves here and now only.
+    `build` makes the dataset, from rows and votes or from what it has elsewhere.
     """
     progress("dataset")
-    data = dataset.build(rows, votes, guarded)
+    data = build(rows, votes, guarded)
     report = _about(data, now, seed)
     report["audit"] = evaluate.audited(data)
     progress("split")
@@ -125,7 +128,7 @@ def _calibrated(
 ) -> tuple[Trained, Floats]:
     """The model with its calibration, and its scores on the validation part, each calibrated without itself."""
     progress("calibrate")
-    golden = validation.x[np.linspace(0, len(validation) - 1, min(GOLDEN_ROWS, len(validation))).astype(int)]
+    golden = validation.take(np.linspace(0, len(validation) - 1, min(GOLDEN_ROWS, len(validation))).astype(int)).x
     trained = Trained(
         model=fitted.model,
         slope=1.0,
@@ -144,8 +147,11 @@ def _calibrated(
 
 
 def _log_odds(artifact: Artifact, part: Dataset) -> Floats:
-    p = np.array(LightGBMScorer(artifact).score([tuple(row) for row in part.x.tolist()]))
-    return calibrate.log_odds(p)
+    return calibrate.log_odds(part.observe(partial(_scored, artifact)))
+
+
+def _scored(artifact: Artifact, x: Floats) -> Floats:
+    return np.array(LightGBMScorer(artifact).score([tuple(row) for row in x.tolist()]))
 
 
 def _unseen(champion: Artifact | None, validation: Dataset) -> Places:
@@ -167,7 +173,7 @@ def _of_champion(champion: Artifact | None, validation: Dataset, newest: Places)
     if champion is None or champion.manifest.get("features") != list(FEATURES):
         return None
     part = validation.take(newest)
-    score = np.array(LightGBMScorer(champion).score([tuple(row) for row in part.x.tolist()]))
+    score = part.observe(partial(_scored, champion))
     if part.known_at.min() <= champion.manifest.get("created_at", 0.0):  # it may have been calibrated on these
         score = calibrate.held_out(calibrate.log_odds(score), part.label, part.weight, part.incident)
     return {"version": champion.version, **_metrics(part, score)}
