@@ -68,7 +68,9 @@ def _client(stack: ExitStack, scheduler: str | None) -> Any:
             silence_logs=logging.ERROR,
         )  # fmt: skip
         stack.enter_context(local)
-        return stack.enter_context(Client(local))
+        client = stack.enter_context(Client(local))
+        client.run(_quiet)
+        return client
     try:
         client = stack.enter_context(Client(scheduler, timeout=CONNECT_SECONDS))
     except (OSError, ValueError, TypeError) as error:
@@ -81,6 +83,15 @@ def _client(stack: ExitStack, scheduler: str | None) -> Any:
     except TimeoutError:
         raise ClusterError(f"the scheduler has no workers: start some with `dask worker {scheduler}`") from None
     return client
+
+
+def _quiet() -> None:
+    """LightGBM tells of ports and of defaults that it leaves out, whatever its verbosity; errors are raised anyway."""
+    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
+
+    told = logging.getLogger("lightgbm")
+    told.setLevel(logging.ERROR)
+    lightgbm.register_logger(told)
 
 
 def _check(client: Any, files: Sequence[Path]) -> None:
@@ -151,9 +162,7 @@ def _grown(part: Spread, weight: Floats, settings: dict[str, Any], rounds: int, 
     """LightGBM's booster, grown by all workers."""
     import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
-    told = logging.getLogger("lightgbm")
-    told.setLevel(logging.ERROR)  # it would print which of its defaults it leaves out
-    lightgbm.register_logger(told)
+    _quiet()
     ours = {name: value for name, value in settings.items() if name != "num_threads"}  # a worker has its own
     model = lightgbm.DaskLGBMRegressor(client=part.source.client, n_estimators=rounds, time_out=MINUTES, **ours)
     x, label, weights = _arrays(part, weight)

@@ -32,7 +32,7 @@ async def given(database: Database, data: Path | None, engine: str, scheduler: s
     Raises StoreError, BadFolder and ClusterError, each with what to do.
     """
     if engine == "local":
-        yield await _of_store(database) if data is None else Given(*_of_folder(data))
+        yield await _of_store(database) if data is None else Given(*read_folder(data))
         return
     from training import cluster  # noqa: PLC0415 -- needs LightGBM; and Dask, an extra
 
@@ -50,7 +50,8 @@ async def _of_store(database: Database) -> Given:
         return Given(rows, await stored.votes_for_training(connection))
 
 
-def _of_folder(folder: Path) -> tuple[list[dataset.Row], list[Vote]]:
+def read_folder(folder: Path) -> tuple[list[dataset.Row], list[Vote]]:
+    """All rows and votes of an exported folder. Raises BadFolder."""
     rows: list[dataset.Row] = []
     votes: list[Vote] = []
     for path in tqdm(partitions.find(folder), unit=" files", disable=None, leave=False):
