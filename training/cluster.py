@@ -7,6 +7,7 @@ way. All else of a cluster that is started here stays on loopback.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -64,12 +65,12 @@ def _client(stack: ExitStack, scheduler: str | None) -> Any:
         raise SidecarError(partitions.MISSING.format(error.name or "dask")) from None
     if scheduler is None:
         local = LocalCluster(
-            n_workers=WORKERS, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
+            n_workers=WORKERS, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         )  # fmt: skip
         stack.enter_context(local)
         client = stack.enter_context(Client(local))
-        client.run(_quiet)
+        client.run(_mute)
         return client
     try:
         client = stack.enter_context(Client(scheduler, timeout=CONNECT_SECONDS))
@@ -85,13 +86,9 @@ def _client(stack: ExitStack, scheduler: str | None) -> Any:
     return client
 
 
-def _quiet() -> None:
-    """LightGBM tells of ports and of defaults that it leaves out, whatever its verbosity; errors are raised anyway."""
-    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
-
-    told = logging.getLogger("lightgbm")
-    told.setLevel(logging.ERROR)
-    lightgbm.register_logger(told)
+def _mute() -> None:
+    """LightGBM prints of ports, whatever its verbosity, where our report goes. Errors are raised anyway."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _check(client: Any, files: Sequence[Path]) -> None:
@@ -162,7 +159,9 @@ def _grown(part: Spread, weight: Floats, settings: dict[str, Any], rounds: int, 
     """LightGBM's booster, grown by all workers."""
     import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
-    _quiet()
+    told = logging.getLogger("lightgbm")
+    told.setLevel(logging.ERROR)  # it would print which of its defaults it leaves out
+    lightgbm.register_logger(told)
     ours = {name: value for name, value in settings.items() if name != "num_threads"}  # a worker has its own
     model = lightgbm.DaskLGBMRegressor(client=part.source.client, n_estimators=rounds, time_out=MINUTES, **ours)
     x, label, weights = _arrays(part, weight)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +27,15 @@ from tests.unit.training.history import taught
 from training import cluster, dataset, fit, job, partitions, source
 from training.__main__ import main
 from training.promote import load
+from training.spread import Source, gather
 
-NOISE = 0.01  # what the metrics may differ by: each worker draws its own bags, and bins what it sees
+NOISE = {  # what the metrics may differ by: workers draw bags of their own, as another seed would; six seeds differ by
+    "log_loss": 0.01,  # 0.003
+    "roc_auc": 0.01,  # 0.008
+    "pr_auc": 0.03,  # 0.024
+    "pr_auc_real": 0.02,  # 0.014
+    "calibration_error": 0.02,  # 0.011
+}
 
 
 async def given(rows, votes, size):
@@ -38,12 +48,32 @@ async def given(rows, votes, size):
         ]
 
 
-@pytest.fixture
-async def folder(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
     """4,000 episodes in four files, with one vote in ten wrong."""
     rows, votes, _, _ = taught(4000, apart=60.0, flipped=0.1)
-    await partitions.write(tmp_path / "data", given(rows, votes, 1000))
-    return tmp_path / "data"
+    made = tmp_path_factory.mktemp("shared") / "data"
+    asyncio.run(partitions.write(made, given(rows, votes, 1000)))
+    return made
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    """The address of a cluster of two worker processes."""
+    settings = {
+        "processes": True,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.ERROR,
+    }
+    with LocalCluster(n_workers=2, threads_per_worker=1, **settings) as running:
+        yield running.scheduler_address
+
+
+def serial(folder: Path):
+    """What makes the dataset of a folder without a cluster."""
+    files = partitions.find(folder)
+    return partial(gather, Source(tuple(files), lambda work, arguments: (work(*each) for each in arguments)))
 
 
 def run_on(folder: Path, place: Path, build=None) -> job.Result:
@@ -52,10 +82,10 @@ def run_on(folder: Path, place: Path, build=None) -> job.Result:
     return job.run(rows, votes, **how, **({"build": build} if build else {}))
 
 
-async def test_two_workers_learn_what_one_process_does(folder, tmp_path):
+def test_two_workers_learn_what_one_process_does(folder, scheduler, tmp_path):
     """The same data, split and certificate; the metrics are the same within noise, and the artifact loads."""
     alone = run_on(folder, tmp_path / "alone")
-    with cluster.connect(partitions.find(folder)) as build:
+    with cluster.connect(partitions.find(folder), scheduler) as build:
         spread = run_on(folder, tmp_path / "spread", build)
         found = spread.proof.validation.episode.tolist()
     assert alone.promoted
@@ -66,19 +96,19 @@ async def test_two_workers_learn_what_one_process_does(folder, tmp_path):
     assert found == alone.proof.validation.episode.tolist()
     ours, theirs = spread.report["metrics"], alone.report["metrics"]
     assert 0.1 < theirs["log_loss"] < 0.6  # neither solved nor hopeless: there is something to compare
-    for name in ("log_loss", "calibration_error", "roc_auc", "pr_auc", "pr_auc_real"):
-        assert ours[name] == pytest.approx(theirs[name], abs=NOISE)
+    for name, noise in NOISE.items():
+        assert ours[name] == pytest.approx(theirs[name], abs=noise), name
     assert read(tmp_path / "spread", None).version == spread.version
     assert "127.0.0.1" not in (tmp_path / "spread" / "model.txt").read_text("utf-8")
 
 
-async def test_both_workers_grow_one_model_and_go_on_from_another(folder, monkeypatch):
+def test_both_workers_grow_one_model_and_go_on_from_another(folder, scheduler, monkeypatch):
     """LightGBM counts two machines; the losses are those of the model; trees of a base come first."""
     monkeypatch.setattr(cluster, "_NETWORK", cluster.re.compile("(?!)"))
     rows, votes = source.read_folder(folder)
     alone = dataset.build(rows, votes)
     settings = fit.parameters(len(alone), 1, 1) | fit.GRID[0]
-    with cluster.connect(partitions.find(folder)) as build:
+    with cluster.connect(partitions.find(folder), scheduler) as build:
         data = build((), (), dataset.always_told)
         booster, curve = fit.boost(data, data.weight, settings, 3500, 30)
         more, after = fit.boost(data, data.weight, settings, 3500, 5, booster)
@@ -92,7 +122,7 @@ async def test_both_workers_grow_one_model_and_go_on_from_another(folder, monkey
         mean = np.average(-(label * np.log(score) + (1 - label) * np.log(1 - score)), weights=weight)
         assert losses[-1] == pytest.approx(mean, rel=1e-6)
     same, losses = fit.boost(alone, alone.weight, settings, 3500, 30)
-    assert curve[: len(losses)] == pytest.approx(losses, abs=NOISE)
+    assert curve[: len(losses)] == pytest.approx(losses, abs=0.01)
     assert booster.best_iteration == pytest.approx(same.best_iteration, abs=10)
     _, none = fit.boost(alone, alone.weight, settings, len(alone), 5, same)
     assert none == []
@@ -123,17 +153,16 @@ async def test_the_dataset_is_the_same_wherever_it_is(tmp_path, told):
 
     await partitions.write(tmp_path / "data", shuffled())
     alone = dataset.build(*source.read_folder(tmp_path / "data"))
-    with cluster.connect(partitions.find(tmp_path / "data")) as build:
-        spread = build((), (), dataset.always_told)
-        for part, whole in ((spread, alone), (spread.take(np.arange(20, 90)), alone.take(np.arange(20, 90)))):
-            assert len(part) == len(whole)
-            for name in vars(whole):
-                found, wanted = getattr(part, name), getattr(whole, name)
-                if isinstance(wanted, np.ndarray) and wanted.dtype == np.float64:
-                    assert np.allclose(found, wanted, rtol=1e-12, atol=0.0, equal_nan=True), name
-                else:
-                    assert np.array_equal(found, wanted), name
-        assert spread.content_hash() != spread.take(np.arange(1, len(spread))).content_hash()
+    spread = serial(tmp_path / "data")(dataset.always_told)
+    for part, whole in ((spread, alone), (spread.take(np.arange(20, 90)), alone.take(np.arange(20, 90)))):
+        assert len(part) == len(whole)
+        for name in vars(whole):
+            found, wanted = getattr(part, name), getattr(whole, name)
+            if isinstance(wanted, np.ndarray) and wanted.dtype == np.float64:
+                assert np.allclose(found, wanted, rtol=1e-12, atol=0.0, equal_nan=True), name
+            else:
+                assert np.array_equal(found, wanted), name
+    assert spread.content_hash() != spread.take(np.arange(1, len(spread))).content_hash()
     assert (alone.skipped, len(alone)) == (1, 298)
     assert (alone.drawn.min() < 0.5) == told
 
@@ -171,26 +200,27 @@ async def test_what_is_exported_teaches_the_same(database, config, tmp_path, mon
     assert from_store["metrics"] == from_folder["metrics"]
 
 
-async def test_the_engine_promotes_from_the_store(database, config, capsys):
+async def test_the_engine_promotes_from_the_store(sqlite_url, tmp_path, capsys):
     """`--engine dask` alone exports, fits on two processes of this machine, and promotes what loads with the key."""
+    database = Database(open_engine(sqlite_url))
+    await schema.upgrade(database)
     await store(database, 120)
-    assert await run_in_thread("run", "--config", config, "--engine", "dask") == 0, capsys.readouterr()
+    path = tmp_path / "here.yml"
+    path.write_text(yaml.safe_dump({"store": {"url": sqlite_url}, "training": {"signing_key": KEY}}))
+    assert await run_in_thread("run", "--config", str(path), "--engine", "dask") == 0
     async with database.read() as connection:
         version, files = await stored.champion(connection)
+    await database.close()
     assert f"promoted: {version}" in capsys.readouterr().out
     assert load(files, KEY.encode()).version == version
 
 
-async def test_nothing_to_learn_from_is_no_failure(sqlite_url, tmp_path, capsys):
-    """An empty store is refused by the gate with each engine in the same words."""
-    database = Database(open_engine(sqlite_url))
-    await schema.upgrade(database)
-    await database.close()
-    path = tmp_path / "sidecar.yml"
-    path.write_text(yaml.safe_dump({"store": {"url": sqlite_url}}))
-    for engine in ("local", "dask"):
-        assert await run_in_thread("run", "--config", str(path), "--engine", engine, "--dry-run") == 3
-        assert "empty: no voted episode" in capsys.readouterr().out
+async def test_nothing_to_learn_from_is_no_failure(tmp_path):
+    """An export of no votes is a folder, and the gate refuses it in the usual words."""
+    assert await partitions.write(tmp_path / "data", given([], [], 10)) == 0
+    build = serial(tmp_path / "data")
+    result = run_on(tmp_path / "data", tmp_path / "a", lambda _, __, guarded: build(guarded))
+    assert "empty: no voted episode" in result.refused[0]
 
 
 @pytest.fixture
@@ -204,19 +234,35 @@ async def place(sqlite_url, tmp_path) -> list[str]:
     return ["run", "--dry-run", "--config", str(path)]
 
 
-async def test_a_running_scheduler_is_used_and_checked(folder, place, capsys, monkeypatch):
-    """Its address is all that is needed; without workers it is said what to start."""
+async def test_a_running_scheduler_is_used(folder, scheduler, place, capsys):
+    """Its address is all that is needed; a file that has gone bad is said in one line."""
+    asked = [*place, "--engine", "dask", "--scheduler", scheduler, "--data"]
+    assert await run_in_thread(*asked, str(folder)) == 0
+    assert "passed the gate" in capsys.readouterr().out
+    bad = shutil.copytree(folder, Path(place[-1]).parent / "bad")
+    path = sorted(bad.glob("*.parquet"))[2]
+    content = bytearray(path.read_bytes())
+    content[200:4000] = bytes(3800)
+    path.write_bytes(content)
+    assert await run_in_thread(*asked, str(bad)) == 1
+    said = capsys.readouterr().err
+    assert "part-00002.parquet is damaged" in said
+    assert "Traceback" not in said
+
+
+def test_a_scheduler_without_workers_says_what_to_start(folder, monkeypatch):
+    """A worker, with the address."""
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
-    quiet = {"processes": False, "host": "127.0.0.1", "dashboard_address": None, "silence_logs": logging.ERROR}
-    async with LocalCluster(n_workers=0, asynchronous=True, **quiet) as running:
-        asked = [*place, "--engine", "dask", "--data", str(folder), "--scheduler", running.scheduler_address]
-        assert await run_in_thread(*asked) == 1
-        assert "has no workers: start some with `dask worker tcp://" in capsys.readouterr().err
-        running.scale(1)
-        await running
-        monkeypatch.setattr(cluster, "CONNECT_SECONDS", 10)
-        assert await run_in_thread(*asked) == 0
-        assert "passed the gate" in capsys.readouterr().out
+    settings = {
+        "processes": True,
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "silence_logs": logging.ERROR,
+    }
+    with LocalCluster(n_workers=0, **settings) as running:
+        asked = cluster.connect(partitions.find(folder), running.scheduler_address)
+        with pytest.raises(cluster.ClusterError, match="start some with `dask worker tcp://"), asked:
+            pass
 
 
 async def test_a_cluster_that_cannot_be_used_is_named(folder, place, capsys, monkeypatch):
@@ -236,61 +282,34 @@ async def test_a_cluster_that_cannot_be_used_is_named(folder, place, capsys, mon
     assert "pip install 'alertmanager-sidecar[cluster]'" in capsys.readouterr().err
 
 
-async def damaged(folder: Path) -> list[tuple[str, str]]:
+def damaged(folder: Path, into: Path) -> list[tuple[Path, str]]:
     """Folders that cannot be used, and what must be said of each."""
-    good = sorted(folder.glob("*.parquet"))
-    table = pq.read_table(good[0])
-    made: dict[str, pa.Table | bytes | None] = {
-        "no Parquet file that can be read": good[0].read_bytes()[:-100],
-        "was not written by": pa.table({"x": [1]}),
-        "has the features older": table.replace_schema_metadata({"layout": "1", "features": "older"}),
-        "has no *.parquet file": None,
-        "an episode twice": pa.concat_tables([table, table]),
-        "no observation": table.set_column(5, table.schema.field("observation"), [[b"abc"] * len(table)]),
+    good = min(folder.glob("*.parquet"))
+    table = pq.read_table(good)
+    made: dict[str, list[pa.Table | bytes]] = {
+        "no Parquet file that can be read": [good.read_bytes()[:-100]],
+        "was not written by": [pa.table({"x": [1]})],
+        "has the features older": [table.replace_schema_metadata({"layout": "1", "features": "older"})],
+        "has no *.parquet file": [],
+        "has an episode twice": [pa.concat_tables([table, table])],
+        "in the folder more than once": [table, table],
+        "no observation": [table.set_column(5, table.schema.field("observation"), [[b"abc"] * len(table)])],
+        "is damaged": [table.set_column(11, table.schema.field("labels"), [["{"] * len(table)])],
     }
-    cases = [(str(folder / "nowhere"), "there is no folder")]
-    for number, (said, content) in enumerate(made.items()):
-        place = folder / f"bad-{number}"
-        place.mkdir()
-        if isinstance(content, bytes):
-            (place / "part-00000.parquet").write_bytes(content)
-        elif content is not None:
-            pq.write_table(content, place / "part-00000.parquet")
-        cases.append((str(place), said))
-    twice = folder / "twice"
-    twice.mkdir()
-    for name in ("a", "b"):
-        pq.write_table(table, twice / f"{name}.parquet")
-    return [*cases, (str(twice), "in the folder more than once")]
+    for number, contents in enumerate(made.values()):
+        (into / str(number)).mkdir()
+        for part, content in enumerate(contents):
+            path = into / str(number) / f"part-{part:05}.parquet"
+            path.write_bytes(content) if isinstance(content, bytes) else pq.write_table(content, path)
+    return [(into / str(number), said) for number, said in enumerate(made)]
 
 
-async def test_a_folder_that_cannot_be_used_is_named(folder):
+def test_a_folder_that_cannot_be_used_is_named(folder, tmp_path):
     """Cut, foreign, of other features, empty, or with an episode twice: each is said, with what to do."""
-    for place, said in await damaged(folder):
-        with pytest.raises(partitions.BadFolder) as failed:
-            files = partitions.find(Path(place))
-            for path in files:
-                _label(path)
-            with cluster.connect(files) as build:
-                build((), (), dataset.always_told)
+    for place, said in [(tmp_path / "nowhere", "there is no folder"), *damaged(folder, tmp_path)]:
+        with pytest.raises(partitions.BadFolder, match="xport") as failed:
+            serial(place)(dataset.always_told)
         assert said in str(failed.value)
-        assert "xport" in str(failed.value)
-
-
-def _label(path: Path) -> None:
-    from training.spread import label
-
-    label(dataset.always_told, path)
-
-
-async def test_a_file_that_goes_bad_stops_the_run(folder, place, capsys):
-    """What a worker finds wrong is said in one line, and nothing is stored."""
-    path = sorted(folder.glob("*.parquet"))[2]
-    content = bytearray(path.read_bytes())
-    content[200:4000] = bytes(3800)
-    path.write_bytes(content)
-    assert await run_in_thread(*place, "--engine", "dask", "--data", str(folder)) == 1
-    assert "part-00002.parquet is damaged" in capsys.readouterr().err
 
 
 async def test_an_export_that_fails_leaves_nothing(tmp_path):
