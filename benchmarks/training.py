@@ -128,6 +128,7 @@ async def prepare(place: Path) -> Path:
 
 class Cost(NamedTuple):
     seconds: float
+    busy: float  # seconds of processors, of all processes together
     client: float  # most bytes of the process that was called
     worker: float  # most bytes of one of the processes it started
     all: float  # most bytes of all of them at once
@@ -136,28 +137,29 @@ class Cost(NamedTuple):
 
 def measure(command: list[str], limit: float) -> Cost:
     """Runs it to its end, or until its memory passes the limit in bytes."""
-    began = time.monotonic()
-    process = psutil.Popen(command, stdout=subprocess.DEVNULL)
+    began, process = time.monotonic(), psutil.Popen(command, stdout=subprocess.DEVNULL)
     client = worker = total = 0.0
+    busy: dict[int, float] = {}
     while process.poll() is None and total <= limit:
-        sizes = list(resident(process))
+        sizes = list(looked_at(process, busy))
         client, worker = max(client, sizes[0]), max(worker, *sizes[1:], 0.0)
         total = max(total, sum(sizes))
         time.sleep(0.1)
-    if process.poll() is None:
+    code = process.poll()
+    if code is None:
         for each in [*process.children(recursive=True), process]:
             each.kill()
         process.wait()
-        return Cost(time.monotonic() - began, client, worker, total, None)
-    return Cost(time.monotonic() - began, client, worker, total, process.returncode)
+    return Cost(time.monotonic() - began, sum(busy.values()), client, worker, total, code)
 
 
-def resident(process: psutil.Process) -> Iterator[float]:
-    """The process first, then what it started."""
+def looked_at(process: psutil.Process, busy: dict[int, float]) -> Iterator[float]:
+    """Resident bytes, of the process first, then of what it started; what each has computed so far goes into `busy`."""
     try:
-        yield float(process.memory_info().rss)
-        for child in process.children(recursive=True):
-            yield float(child.memory_info().rss)
+        for each in (process, *process.children(recursive=True)):
+            spent = each.cpu_times()
+            busy[each.pid] = spent.user + spent.system
+            yield float(each.memory_info().rss)
     except psutil.NoSuchProcess:  # ended in between
         yield 0.0
 
@@ -165,12 +167,12 @@ def resident(process: psutil.Process) -> Iterator[float]:
 def line(count: int, engine: str, cost: Cost, report: Path) -> str:
     spent = [f"{value / GIGABYTE:.1f}" for value in (cost.client, cost.worker, cost.all)]
     if cost.code is None:
-        return f"| {count:,} | {engine} | ended after {cost.seconds:.0f} | {' | '.join(spent)} | | |"
+        return f"| {count:,} | {engine} | ended after {cost.seconds:.0f} | {cost.busy:.0f} | {' | '.join(spent)} | | |"
     if cost.code not in {0, 3}:  # promoted, or refused by the gate: both have a report
         raise SystemExit(f"the run with the engine {engine} failed: exit code {cost.code}")
     found = json.loads(report.read_text("utf-8"))["metrics"]
     metrics = f"{found['log_loss']:.4f} | {found['roc_auc']:.4f}"
-    return f"| {count:,} | {engine} | {cost.seconds:.0f} | {' | '.join(spent)} | {metrics} |"
+    return f"| {count:,} | {engine} | {cost.seconds:.0f} | {cost.busy:.0f} | {' | '.join(spent)} | {metrics} |"
 
 
 def main() -> None:
@@ -182,7 +184,10 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
     options = parser.parse_args()
-    print("| episodes | engine | seconds | GB, client | GB, a worker | GB, all | log-loss | ROC AUC |\n|" + "---|" * 8)
+    print(
+        "| episodes | engine | seconds | CPU seconds | GB, client | GB, a worker | GB, all | log-loss | ROC AUC |\n|"
+        + "---|" * 9
+    )
     with tempfile.TemporaryDirectory(prefix="sidecar-benchmark-") as name:
         place = Path(name)
         config, report = asyncio.run(prepare(place)), place / "report.json"
