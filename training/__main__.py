@@ -31,8 +31,8 @@ EXAMPLES = """examples:
   python -m training run --config sidecar.yml              train, prove, promote
   python -m training run --config sidecar.yml --dry-run    the same, and change nothing
   python -m training run --config sidecar.yml --html report.html --json report.json
-  python -m training export /shared/votes --config sidecar.yml    what there is to learn from, as Parquet files
-  python -m training run --engine dask --data /shared/votes --scheduler tcp://scheduler:8786
+  python -m training export /mnt/votes --config sidecar.yml    what there is to learn from, as Parquet files
+  python -m training run --engine dask --data /mnt/votes --scheduler tcp://scheduler:8786
   python -m training backtest history.jsonl.gz --out decisions.jsonl
   python -m training list --config sidecar.yml
   python -m training promote fp-20261123-1a2b3c4d --config sidecar.yml

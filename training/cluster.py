@@ -180,9 +180,7 @@ def _arrays(part: Spread, weight: Floats) -> tuple[Any, Any, Any]:
 
     client = part.source.client
     columns: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
-    for (path, rows, places), worker in zip(
-        part.pieces(), cycle(sorted(client.scheduler_info()["workers"])), strict=False
-    ):
+    for (path, rows, places), worker in zip(part.pieces(), cycle(sorted(client.ncores())), strict=False):
         x = client.submit(partitions.observations, path, rows, workers=[worker], pure=False)
         columns[0].append(da.from_delayed(delayed(x), (len(rows), len(FEATURES)), np.float32))
         for column, values in ((columns[1], part.label[places]), (columns[2], weight[places])):

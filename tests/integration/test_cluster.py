@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import shutil
 import sys
 from functools import partial
@@ -18,6 +19,7 @@ import yaml
 from distributed import LocalCluster
 
 from models.artifact import read
+from models.features import FEATURES
 from sidecar.errors import SidecarError
 from sidecar.store import schema
 from sidecar.store import training as stored
@@ -78,7 +80,7 @@ def serial(folder: Path):
 
 def run_on(folder: Path, place: Path, build=None) -> job.Result:
     rows, votes = ((), ()) if build else source.read_folder(folder)
-    how = {"now": 1_790_500_000.0, "folder": place, "min_votes": 50}
+    how = {"now": 1_790_500_000.0, "folder": place, "min_votes": 50, "trial": False}
     return job.run(rows, votes, **how, **({"build": build} if build else {}))
 
 
@@ -207,7 +209,9 @@ async def test_the_engine_promotes_from_the_store(sqlite_url, tmp_path, capsys):
     await store(database, 120)
     path = tmp_path / "here.yml"
     path.write_text(yaml.safe_dump({"store": {"url": sqlite_url}, "training": {"signing_key": KEY}}))
-    assert await run_in_thread("run", "--config", str(path), "--engine", "dask") == 0
+    report = tmp_path / "report.json"
+    assert await run_in_thread("run", "--config", str(path), "--engine", "dask", "--json", str(report)) == 0
+    assert len(json.loads(report.read_text("utf-8"))["charts"]["drift"]) == len(FEATURES)
     async with database.read() as connection:
         version, files = await stored.champion(connection)
     await database.close()
@@ -248,6 +252,16 @@ async def test_a_running_scheduler_is_used(folder, scheduler, place, capsys):
     said = capsys.readouterr().err
     assert "part-00002.parquet is damaged" in said
     assert "Traceback" not in said
+
+
+def test_workers_that_die_end_the_run(folder, monkeypatch):
+    """In one line, instead of waiting for what will never come."""
+    monkeypatch.setattr(cluster, "WORKERS", 1)
+    with cluster.connect(partitions.find(folder)) as build:
+        data = build((), (), dataset.always_told)
+        data.source.client.cluster.scheduler.allowed_failures = 0  # else it is tried three times
+        with pytest.raises(cluster.ClusterError, match="failed at work"):
+            data.observe(lambda _: os._exit(1))
 
 
 def test_a_scheduler_without_workers_says_what_to_start(folder, monkeypatch):
