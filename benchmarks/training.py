@@ -5,7 +5,7 @@
 Episodes are drawn at random, with votes that a model can learn something from, and written as `export` writes them.
 Each run is the command itself, `python -m training run --data DIR --engine ENGINE --dry-run`, in a process of its own;
 its memory, and that of every process it starts, is looked at ten times a second. A run whose memory passes `--memory`
-is ended, and the table says so.
+is ended, and the table says so. It needs the extra [cluster].
 """
 
 from __future__ import annotations

@@ -94,17 +94,19 @@ def _mute() -> None:
 def _check(client: Any, files: Sequence[Path]) -> None:
     """Every worker has this version of the package and sees the folder."""
     newest = files[-1].absolute()
-    try:
-        found: dict[str, tuple[str, bool]] = client.run(_look, newest)
-    except (ImportError, AttributeError) as error:
-        raise ClusterError(f"a worker cannot import what it needs ({error}): install this version there too") from None
-    for worker, (features, seen) in found.items():
+    for worker, said in client.run(_look, newest, on_error="return").items():
+        if isinstance(said, BaseException):
+            raise ClusterError(f"the worker {worker} cannot run this package ({_line(said)}): {INSTALL}")
+        features, seen = said
         if features != VERSION:
-            raise ClusterError(f"the worker {worker} has another version of this package: install this one there too")
+            raise ClusterError(f"the worker {worker} has another version of this package: {INSTALL}")
         if not seen:
             raise ClusterError(
                 f"the worker {worker} does not see {newest}: --data must be a folder that all of them share"
             )
+
+
+INSTALL: Final = "install alertmanager-sidecar[cluster] there, in the version that is here"
 
 
 def _look(path: Path) -> tuple[str, bool]:

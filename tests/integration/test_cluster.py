@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -264,8 +265,8 @@ def test_workers_that_die_end_the_run(folder, monkeypatch):
             data.observe(lambda _: os._exit(1))
 
 
-def test_a_scheduler_without_workers_says_what_to_start(folder, monkeypatch):
-    """A worker, with the address."""
+def test_a_cluster_that_lacks_something_is_refused(folder, tmp_path, monkeypatch):
+    """Without workers, with one that has not this package, and with one that does not see the folder: what to do."""
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     settings = {
         "processes": True,
@@ -277,6 +278,27 @@ def test_a_scheduler_without_workers_says_what_to_start(folder, monkeypatch):
         asked = cluster.connect(partitions.find(folder), running.scheduler_address)
         with pytest.raises(cluster.ClusterError, match="start some with `dask worker tcp://"), asked:
             pass
+        monkeypatch.setattr(cluster, "CONNECT_SECONDS", 20)
+        (tmp_path / "training").mkdir()
+        (tmp_path / "training" / "__init__.py").touch()  # found before ours, where that is installed
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", running.scheduler_address]
+        command += ["--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
+        elsewhere = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        try:
+            asked = cluster.connect(partitions.find(folder), running.scheduler_address)
+            with pytest.raises(cluster.ClusterError, match=r"cannot run this package .* install alertmanager"), asked:
+                pass
+        finally:
+            elsewhere.terminate()
+            elsewhere.wait(20)
+
+
+def test_a_worker_that_does_not_see_the_folder_is_named(folder, scheduler, monkeypatch):
+    """A path of one machine is no shared folder."""
+    files = [path.with_name("gone.parquet") for path in partitions.find(folder)]
+    asked = cluster.connect(files, scheduler)
+    with pytest.raises(cluster.ClusterError, match=r"does not see .*gone\.parquet"), asked:
+        pass
 
 
 async def test_a_cluster_that_cannot_be_used_is_named(folder, place, capsys, monkeypatch):
