@@ -66,7 +66,7 @@ def noise(draw: np.random.Generator, x: np.ndarray) -> np.ndarray:
 
 
 def pieces(count: int, seed: int) -> Iterator[list[tuple[Any, ...]]]:
-    """As `stored.voted_for_training` gives them."""
+    """As `stored.pieces_for_training` gives them."""
     draw = np.random.default_rng(seed)
     for start in range(0, count, partitions.PIECE):
         size = min(partitions.PIECE, count - start)

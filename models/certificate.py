@@ -49,3 +49,6 @@ class Certificate(Struct, frozen=True):
     at: float
     hold: Grant = Grant()
     suppress: Grant = Grant()
+    drifted: dict[str, str] = {}  # alertname -> what has changed about it: nothing of it is kept back
+    floors: dict[str, float] = {}  # alertname -> its own score floor, instead of the confidence_threshold
+    unsettled: str = ""  # what has changed over all alertnames: nothing is suppressed

@@ -30,7 +30,7 @@ from sidecar.nightly import run_nightly
 from sidecar.projector import Projector
 from sidecar.providers import Providers
 from sidecar.reports.hourly import measure_hourly
-from sidecar.scoring import Scorers
+from sidecar.scoring import Scorers, bundled_prior
 from sidecar.state import VERSION
 from sidecar.store import schema
 from sidecar.store.engine import Database, open_engine
@@ -76,7 +76,8 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
     database = Database(open_engine(settings().store.url))
     await schema.upgrade(database)
     metrics, clock = Metrics(), Clock()
-    scorers = Scorers(metrics.scoring_failures.inc)
+    prior = bundled_prior(lambda why: logger.warning("prior_refused", why=why))
+    scorers = Scorers(metrics.scoring_failures.inc, prior)
     await clock.synchronise(database)
     state = await restore(database, 0, VERSION)
     logger.info("state_restored", seq=state.seq)

@@ -23,7 +23,9 @@ from sidecar.telemetry import Metrics
 
 LOOK_SECONDS: Final = 3.0
 TRY_SECONDS: Final = 60.0
+CLOCKS_APART: Final = 60.0  # s
 NO_SCORE: Final = 2.0  # in the metric: no score is high enough
+UNREADABLE: Final = (msgspec.MsgspecError, RecursionError)  # what damaged JSON raises
 logger = structlog.get_logger()
 
 
@@ -39,6 +41,8 @@ class Champion:
         self._refused: set[str] = set()  # a damaged artifact is tried once, not every few seconds
         for kind in ("hold", "suppress"):
             metrics.threshold.labels(kind).set(NO_SCORE)
+        for scope in ("alertname", "all"):
+            metrics.drift.labels(scope).set(0)
         self._show()
 
     async def run(self) -> None:
@@ -59,22 +63,24 @@ class Champion:
                 return False
             try:
                 found = await training.champion(connection)
-            except msgspec.MsgspecError as error:
-                self._refused.add(version)
-                logger.error("model_refused", version=version, why=f"its stored files cannot be read: {error}")
-                return False
+            except UNREADABLE as error:
+                return self._refuse(version, f"its stored files cannot be read: {error}")
         if found is None:
             return False
         try:
-            scorer = await asyncio.to_thread(self._load, found[1])
-        except (ArtifactError, OSError) as error:
-            self._refused.add(version)
-            logger.error("model_refused", version=version, why=str(error))
-            return False
+            scorer = await asyncio.to_thread(self._load, *found)
+        except Exception as error:  # noqa: BLE001 - the edge of a model: whatever is wrong with it, the present one stays
+            return self._refuse(version, str(error) or type(error).__name__)
         self._scorers.use(scorer)
         self._show()
         logger.info("model_swapped", version=version)
         return True
+
+    def _refuse(self, version: str, why: str) -> bool:
+        self._refused.add(version)
+        self._metrics.refused.inc()
+        logger.error("model_refused", version=version, why=why, serves=self._scorers.version)
+        return False
 
     async def _newest(self, connection: Connection) -> tuple[float, dict[str, Any]] | None:
         """The newest run's report, read only when it is another than the last; an empty one when it is damaged."""
@@ -83,10 +89,17 @@ class Champion:
             return None
         try:
             found = await training.newest_report(connection)
-        except msgspec.MsgspecError as error:
-            logger.error("certificate_refused", why=f"the stored report cannot be read: {error}")
+        except UNREADABLE as error:
+            self._doubt(f"the stored report cannot be read: {error}")
             return at, {}
-        return found if found is None or isinstance(found[1], dict) else (at, {})
+        if found is None or isinstance(found[1], dict):
+            return found
+        self._doubt("the stored report is not a JSON object")
+        return at, {}
+
+    def _doubt(self, why: str) -> None:
+        self._metrics.refused.inc()
+        logger.error("certificate_refused", why=why)
 
     def _certify(self, newest: tuple[float, dict[str, Any]] | None) -> None:
         """What the newest run has proven: one that proves nothing takes back what older ones allowed."""
@@ -95,26 +108,43 @@ class Champion:
         self._certified, report = newest
         try:
             made = msgspec.convert(report["certificate"], Certificate) if "certificate" in report else None
-        except msgspec.ValidationError as error:
-            logger.error("certificate_refused", why=str(error))
+            _check(made, self._certified)
+        except (msgspec.ValidationError, ArtifactError) as error:
+            self._doubt(str(error))
             made = None
         self._scorers.certificate = made
         grants = {"hold": made.hold, "suppress": made.suppress} if made is not None else {}
         for kind in ("hold", "suppress"):
             allowed = grants[kind].threshold if kind in grants else None
             self._metrics.threshold.labels(kind).set(NO_SCORE if allowed is None else allowed)
+        self._metrics.drift.labels("alertname").set(0 if made is None else len(made.drifted))
+        self._metrics.drift.labels("all").set(made is not None and bool(made.unsettled))
         logger.info("certificate_read", **{kind: grant.threshold for kind, grant in grants.items()})
 
-    def _load(self, files: dict[str, str]) -> LightGBMScorer:
+    def _load(self, version: str, files: dict[str, str]) -> LightGBMScorer:
         secret = self._config().training.signing_key
         key = secret.get_secret_value().encode() if secret is not None else None
         with tempfile.TemporaryDirectory(prefix="sidecar-model-") as place:
             folder = Path(place) / "artifact"
             unpack(files, folder)
             try_out(folder, key, TRY_SECONDS)
-            return LightGBMScorer(read(folder, key))
+            artifact = read(folder, key)
+        if artifact.version != version:  # it would be looked at again for ever, since it never gets to serve
+            raise ArtifactError(f"it is {artifact.version}, stored as {version}")
+        return LightGBMScorer(artifact)
 
     def _show(self) -> None:
         version = self._scorers.version
         self._metrics.model.info({"name": "false-positive-classifier", "version": version})
         self._metrics.fallback.set(version == "cold-start")
+
+
+def _check(certificate: Certificate | None, at: float) -> None:
+    """Raises ArtifactError for what no run of `at`, in seconds since the epoch, can have proven."""
+    if certificate is None:
+        return
+    if certificate.at > at + CLOCKS_APART:
+        raise ArtifactError("the certificate is newer than its run, and would never be void")
+    for grant in (certificate.hold, certificate.suppress):
+        if grant.threshold is not None and not 0.0 < grant.threshold <= 1.0:
+            raise ArtifactError(f"{grant.threshold} is no threshold for a score")

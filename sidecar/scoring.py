@@ -9,11 +9,21 @@ from msgspec.structs import replace
 
 from models.certificate import Certificate
 from models.features import FEATURES
+from models.prior import Prior, PriorError, bundled
 from models.scorers import ColdStart, Scorer
 from sidecar.domain import Decision, Given
 
 ANOMALY = FEATURES.index("anomaly_score")
 UNUSUAL: Final = 0.99  # an anomaly score from which it is worth a line in the message
+
+
+def bundled_prior(refused: Callable[[str], object]) -> Prior | None:
+    """The prior of this package; None, and `refused` is told why, when it is missing or damaged."""
+    try:
+        return bundled()
+    except PriorError as error:
+        refused(str(error))
+        return None
 
 
 class Scoring(Protocol):
@@ -28,8 +38,8 @@ class Scoring(Protocol):
 class Scorers:
     """The champion with the cold-start heuristic behind it. Swapped atomically: `use` replaces one reference."""
 
-    def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
-        self._cold = ColdStart()
+    def __init__(self, on_failure: Callable[[], None] = lambda: None, prior: Prior | None = None) -> None:
+        self._cold = ColdStart(prior)
         self._champion: Scorer | None = None
         self.certificate: Certificate | None = None  # None: nothing has been proven yet
         self._on_failure = on_failure  # called for each batch that the champion could not score

@@ -96,10 +96,21 @@ class Metrics:
         self.scoring_failures = Counter(
             "sidecar_scoring_failures", "Batches that the trained model could not score", registry=registry
         )
+        self.refused = Counter(
+            "sidecar_models_refused",
+            "Promoted models and certificates that are damaged, and do not serve",
+            registry=registry,
+        )
         self.threshold = Gauge(
             "sidecar_certified_threshold",
             "Score from which alerts may be kept back; 2: none",
             ["kind"],
+            registry=registry,
+        )
+        self.drift = Gauge(
+            "sidecar_drift_alarms",
+            "What training found to have changed lately: alertnames with an alarm, and 1 for one over all",
+            ["scope"],
             registry=registry,
         )
         self.model = Info("sidecar_model", "The model that serves", registry=registry)

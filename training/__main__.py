@@ -1,4 +1,4 @@
-"""The command line of training: run, export, list, promote, rollback, nab."""
+"""The command line of training: run, export, backtest, prior, list, promote, rollback, nab."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from models.prior import BUNDLED, PriorError
+from models.prior import load as load_prior
 from sidecar.config import Config, load
 from sidecar.config.durations import parse_duration
 from sidecar.errors import ConfigError, SidecarError, StoreError
 from sidecar.rules.base import guarded
+from sidecar.scoring import bundled_prior
 from sidecar.store import training as stored
 from sidecar.store.engine import Database, check_exists, open_engine
 from training import promote
@@ -34,6 +37,7 @@ EXAMPLES = """examples:
   python -m training export /mnt/votes --config sidecar.yml    what there is to learn from, as Parquet files
   python -m training run --engine dask --data /mnt/votes --scheduler tcp://scheduler:8786
   python -m training backtest history.jsonl.gz --out decisions.jsonl
+  python -m training prior ours-*.jsonl.gz --out prior/    what to begin with, from labelled histories of your own
   python -m training list --config sidecar.yml
   python -m training promote fp-20261123-1a2b3c4d --config sidecar.yml
   python -m training rollback --config sidecar.yml         back to the model before this one
@@ -105,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     about = "write what there is to learn from into a new folder of Parquet files, in the order of time"
     add("export", _export, about).add_argument("folder", type=Path, metavar="DIR", help="made by it")
     _add_backtest(commands)
+    _add_prior(commands)
     add("list", _list, "what was trained, newest first")
     add("promote", _promote, "let a stored version serve").add_argument("version", metavar="VERSION")
     add("rollback", _rollback, "let the model before this one serve again")
@@ -133,7 +138,20 @@ def _add_backtest(commands: Any) -> None:
         "--feedback-flipped", type=_share, default=0.0, metavar="SHARE", help="of the answers that are wrong"
     )
     made.add_argument("--seed", type=int, default=1)
+    about = "the prior to begin with; default: the bundled one, without what it learned from this very history"
+    made.add_argument("--prior", type=Path, metavar="FOLDER", help=about)
     made.set_defaults(storeless=_backtest)
+
+
+def _add_prior(commands: Any) -> None:
+    about = "learn from labelled histories what is known before the first vote, and say how it does on each left out"
+    made = commands.add_parser("prior", help=about, description=about)
+    made.add_argument(
+        "histories", type=Path, nargs="+", metavar="HISTORY", help="at least three, as `backtest` takes them"
+    )
+    made.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="what is there of it is replaced")
+    made.add_argument("--seed", type=int, default=1, help="the same histories and seed give the same files; default: 1")
+    made.set_defaults(storeless=_prior)
 
 
 def _share(text: str) -> float:
@@ -147,14 +165,16 @@ def _backtest(options: argparse.Namespace) -> int:
     from sidecar.replay import Answers, read_history, written  # noqa: PLC0415 -- as below
     from sidecar.scoreboard import score, stock, table  # noqa: PLC0415
     from training.backtest import backtest  # noqa: PLC0415 -- the other commands need no LightGBM
+    from training.prior import identities  # noqa: PLC0415
 
     try:
         config = Config.model_validate({}) if options.config is None else load(options.config)
         history = read_history(options.history)
+        prior = load_prior(options.prior or BUNDLED, identities(history))
     except ConfigError as error:
         print(f"{options.config} is wrong:\n{error}", file=sys.stderr)
         return USAGE
-    except (SidecarError, OSError) as error:
+    except (SidecarError, PriorError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
         return USAGE
     if options.mode:
@@ -164,11 +184,31 @@ def _backtest(options: argparse.Namespace) -> int:
         flipped=options.feedback_flipped, seed=options.seed,
     )  # fmt: skip
     with tqdm(total=len(history), unit=" alerts", disable=None) as bar:
-        results, night = backtest(history, config, answers, bar.update, options.seed)
+        results, night = backtest(history, config, answers, bar.update, options.seed, prior)
     with options.out.open("wb") as out:
         out.writelines(written(results))
     print(table(score(history, stock(history, config)), score(history, results)))
     print(night.summary())
+    return PROMOTED
+
+
+def _prior(options: argparse.Namespace) -> int:
+    from sidecar.replay import read_history  # noqa: PLC0415 -- as below
+    from training import prior  # noqa: PLC0415 -- the other commands need no LightGBM
+
+    lessons = []
+    try:
+        for path in options.histories:
+            history = read_history(path)
+            with tqdm(total=len(history), desc=path.name, unit=" alerts", disable=None) as bar:
+                lessons.append(prior.observe(prior.name_of(path), history, bar.update))
+        with tqdm(total=len(lessons) + 1, desc="fit", unit=" models", disable=None) as bar:
+            texts, manifest = prior.learn(lessons, options.seed, bar.update)
+        prior.write(options.out, texts, manifest)
+    except (SidecarError, OSError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return USAGE
+    print(prior.render(manifest), end="")
     return PROMOTED
 
 
@@ -205,15 +245,25 @@ def _file(text: str) -> Path:
 async def _run(options: argparse.Namespace, config: Config, database: Database) -> int:
     from training import source  # noqa: PLC0415 -- the other commands need no numpy
 
-    if options.scheduler is not None and (options.engine != "dask" or options.data is None):
-        print("training: --scheduler needs --engine dask, and --data DIR that its workers see too", file=sys.stderr)
+    wrong = _wrong(options, config)
+    if wrong:
+        print(f"training: {wrong}", file=sys.stderr)
         return USAGE
     async with source.given(database, options.data, options.engine, options.scheduler) as given:
         return await _train(options, config, database, given)
 
 
+def _wrong(options: argparse.Namespace, config: Config) -> str:
+    """Which options do not go together; empty when all is well."""
+    if options.scheduler is not None and (options.engine != "dask" or options.data is None):
+        return "--scheduler needs --engine dask, and --data DIR that its workers see too"
+    if options.engine == "dask" and config.training.implicit_evidence:
+        return "--engine dask learns from votes alone: turn training.implicit_evidence off, or use --engine local"
+    return ""
+
+
 async def _train(options: argparse.Namespace, config: Config, database: Database, given: Given) -> int:
-    from training import findings, job  # noqa: PLC0415 -- as above
+    from training import findings, floors, job  # noqa: PLC0415 -- as above
 
     now = time.time()
     secret = config.training.signing_key
@@ -236,11 +286,14 @@ async def _train(options: argparse.Namespace, config: Config, database: Database
                 miss_budget=config.training.miss_budget,
                 floor=config.confidence_threshold,
                 holds=config.holding.max,
+                tune=floors.tuning(config),
+                hinted=config.training.implicit_evidence,
                 guarded=partial(guarded, config=_shareable(config)),
                 build=given.build,
                 key=key,
                 champion=champion,
                 seed=options.seed,
+                prior=bundled_prior(lambda why: print(f"without the bundled prior: {why}", file=sys.stderr)),
                 search=options.search,
                 progress=show,
             )
@@ -263,7 +316,7 @@ async def _export(options: argparse.Namespace, _: Config, database: Database) ->
     from training import source  # noqa: PLC0415 -- as above
 
     count = await source.export(database, options.folder)
-    print(f"{count} episodes with votes in {options.folder}")
+    print(f"{count} episodes in {options.folder}")
     return PROMOTED
 
 

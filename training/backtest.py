@@ -13,6 +13,7 @@ from pathlib import Path
 
 from models.artifact import Artifact, read
 from models.features import unpack
+from models.prior import Prior
 from models.scorers import LightGBMScorer
 from sidecar import pipeline
 from sidecar.config import Config
@@ -23,7 +24,7 @@ from sidecar.replay import Answers, HistoryAlert, Replay, Result
 from sidecar.rules.base import TELLS, guarded
 from sidecar.scoring import Scorers
 from sidecar.state import State
-from training import job
+from training import floors, job
 from training.dataset import Row
 
 
@@ -52,10 +53,13 @@ class Known:
             elif isinstance(event, Voted):
                 self.votes.append((event.episode, event.who, event.kind, event.at, event.retracted))
 
-    def rows(self) -> list[Row]:
-        """As the store gives them to training, of voted episodes."""
+    def rows(self, *, every: bool) -> list[Row]:
+        """As the store gives them to training: of `every` episode, or of voted ones and what the audit sample drew from."""
+        if every:
+            return [self._row(made) for made in self.decided.values()]
         voted = {vote[0] for vote in self.votes}
-        return [self._row(made) for episode, made in self.decided.items() if episode in voted]
+        wanted = (made for episode, made in self.decided.items() if episode in voted or made.propensity < 1.0)
+        return [self._row(made) for made in wanted]
 
     def _row(self, made: Decided) -> Row:
         start = self.started[made.episode]
@@ -69,9 +73,11 @@ class Known:
 class Memory:
     """A decider that keeps nothing but the state: plan, and commit it."""
 
-    def __init__(self, config: Config, clock: Callable[[], float], on_plan: Callable[[Plan], None]) -> None:
+    def __init__(
+        self, config: Config, clock: Callable[[], float], on_plan: Callable[[Plan], None], prior: Prior | None = None
+    ) -> None:
         self.state = State()
-        self.scorers = Scorers()
+        self.scorers = Scorers(prior=prior)
         self._config = config
         self._clock = clock
         self._on_plan = on_plan
@@ -90,24 +96,31 @@ class Memory:
 class Night:
     """One nightly run after another, each on what was known by then."""
 
-    def __init__(self, memory: Memory, known: Known, config: Config, place: Path, seed: int) -> None:
+    def __init__(
+        self, memory: Memory, known: Known, config: Config, place: Path, seed: int, prior: Prior | None
+    ) -> None:
         self._memory, self._known, self._config, self._place, self._seed = memory, known, config, place, seed
+        self._prior = prior
         self.promoted: list[str] = []
+        self.serving: LightGBMScorer | None = None  # the last that was promoted
         self.reports: list[dict[str, object]] = []
 
     async def __call__(self, now: float) -> None:
         config, folder = self._config, self._place / f"night-{int(now)}"
         result = job.run(
-            self._known.rows(), self._known.votes, now=now, folder=folder, min_votes=config.training.min_votes,
+            self._known.rows(every=config.training.implicit_evidence), self._known.votes, now=now, folder=folder,
+            min_votes=config.training.min_votes,
             champion=self._champion(), seed=self._seed, miss_budget=config.training.miss_budget,
-            floor=config.confidence_threshold, holds=config.holding.max,
-            guarded=lambda labels, severity: guarded(labels, severity, config), trial=False,
+            floor=config.confidence_threshold, holds=config.holding.max, tune=floors.tuning(config),
+            hinted=config.training.implicit_evidence,
+            guarded=lambda labels, severity: guarded(labels, severity, config), prior=self._prior, trial=False,
         )  # fmt: skip
         self.reports.append(result.report)
         self._memory.scorers.certificate = job.certificate_of(result.report)
         if result.promoted and result.version is not None:
             folder.rename(self._place / result.version)
-            self._memory.scorers.use(LightGBMScorer(read(self._place / result.version, None)))
+            self.serving = LightGBMScorer(read(self._place / result.version, None))
+            self._memory.scorers.use(self.serving)
             self.promoted.append(result.version)
 
     def summary(self) -> str:
@@ -119,6 +132,11 @@ class Night:
         for name, found in (("hold", held), ("suppress", suppressed)):
             lowest = f", from a score of {min(found):.2f} on at the lowest" if found else ""
             lines.append(f"  {len(found)} of them proved a threshold to {name}{lowest}")
+        drifted = [made.drifted for made in proven if made.drifted]
+        names, over_all = len(set().union(*drifted)), sum(bool(made.unsettled) for made in proven)
+        lines.append(
+            f"  {len(drifted)} of them found that alertnames had drifted ({names} in all), {over_all} that everything had"
+        )
         return "\n".join(lines)
 
     def _champion(self) -> Artifact | None:
@@ -131,8 +149,12 @@ def backtest(
     answers: Answers,
     progress: Callable[[int], object] = lambda _: None,
     seed: int = 1,
+    prior: Prior | None = None,
 ) -> tuple[list[Result], Night]:
-    """Replays it; returns what became of each alert, and the nights."""
+    """Replays it; returns what became of each alert, and the nights.
+
+    A `prior` that learned from this history would judge what it has seen: `models.prior.load` gives one that did not.
+    """
     known = Known()
     replay = Replay(history, config, answers)
 
@@ -140,8 +162,8 @@ def backtest(
         known.note(plan)
         replay.note(plan)
 
-    memory = Memory(config, replay.clock, note)
+    memory = Memory(config, replay.clock, note, prior)
     with tempfile.TemporaryDirectory(prefix="sidecar-backtest-") as place:
-        night = Night(memory, known, config, Path(place), seed)
+        night = Night(memory, known, config, Path(place), seed, prior)
         results = asyncio.run(replay.run(memory, night, lambda count: (progress(count), None)[1]))
     return results, night

@@ -12,9 +12,10 @@ STEPS: Final = 100
 LEAST_SLOPE: Final = 0.05  # a falling sigmoid would turn the order of scores round
 FOLDS: Final = 2
 CAUTION: Final = 1.0  # weight of the belief that raw scores are log-odds already: what few labels fall back to
+CAREFUL: Final = 30.0  # the same over the scores of a model that knows what a probability is; in incidents
 
 
-def platt(raw: Floats, label: Floats, weight: Floats) -> tuple[float, float]:
+def platt(raw: Floats, label: Floats, weight: Floats, caution: float = CAUTION) -> tuple[float, float]:
     """(slope, offset) with the least log-loss, near (1, 0) when there is little to learn from; Newton's method.
 
     Labels are pulled in as Platt has it, (n + 1) / (n + 2) of their class, so that certainty needs numbers.
@@ -25,7 +26,7 @@ def platt(raw: Floats, label: Floats, weight: Floats) -> tuple[float, float]:
     x = np.column_stack([raw, np.ones_like(raw)])
     start = np.array([1.0, 0.0])
     found = start.copy()
-    penalty = CAUTION * np.eye(2)
+    penalty = caution * np.eye(2)
     for _ in range(STEPS):
         p = probability(raw, float(found[0]), float(found[1]))
         gradient = x.T @ (weight * (p - target)) + penalty @ (found - start)
@@ -57,6 +58,6 @@ def held_out(raw: Floats, label: Floats, weight: Floats, groups: np.ndarray) -> 
     out = np.empty_like(raw)
     for each in range(FOLDS):
         rest = fold != each
-        slope, offset = platt(raw[rest], label[rest], weight[rest]) if rest.any() else (1.0, 0.0)
+        slope, offset = platt(raw[rest], label[rest], weight[rest], CAREFUL) if rest.any() else (1.0, 0.0)
         out[~rest] = probability(raw[~rest], slope, offset)
     return out

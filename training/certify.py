@@ -2,15 +2,18 @@
 
 The scores are those that served when each alert arrived, so no model is judged on what it has learned from; a cluster
 that the heuristic or somebody else's model scored proves nothing. Thresholds
-are walked down from the top, and the walk stops at the first whose Clopper-Pearson upper bound on the share of clusters
-that would not have been told in time is above the budget, or on those never told above half of it: testing in this fixed order spends no confidence. Testing
-anew as clusters come in does: look k, when there are twice as many as at the last, is made at 1 - alpha / (k(k+1)),
-and these add up to alpha. Between looks the certificate stands as it was.
+are walked down from the top, and the walk stops at the first whose upper bound on the share of clusters that would not
+have been told in time is above the budget, or, of a hold, on those never told above half of it: testing in this fixed order spends
+no confidence. The bound is Clopper-Pearson's as long as nothing was kept back. What began after that is seen, had it
+been missed, only if the audit sample drew it: `models.evidence.upper_bound_seen` says what so little proves. Testing
+anew as clusters come in does: look k, when there are twice as many as at the last, is made at 1 - alpha * .85 * .15^(k-1),
+and these add up to alpha: most of it where there is least to go by. Between looks the certificate stands as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, isnan
 from typing import Final
@@ -18,17 +21,19 @@ from typing import Final
 import numpy as np
 
 from models.certificate import Certificate, Grant, speaks_against
-from models.evidence import upper_bound
+from models.evidence import upper_bound, upper_bound_seen
 from training.dataset import DISPUTED, Dataset, Floats
 
 GAP_SECONDS: Final = 1800.0  # between an alert's end and the next one's start: more begins another cluster
 IN_TIME: Final = 900.0  # s from a cluster's first alert until people must have been told
 ALPHA: Final = 0.1
 GROWTH: Final = 2
+KEPT: Final = 0.15  # of the confidence not yet spent, what a look leaves to later ones
 HOLD_FACTOR: Final = 4.0  # times the miss budget may be told late by a hold: it hides only what has cleared
 MOST: Final = 0.5  # that HOLD_FACTOR may make of a budget
 TELLS: Final = -1.0  # a cluster with such an alert is told whatever the threshold
 STEP: Final = 0.01
+LEAST_CHANCE: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Cluster:
     """One instance's real alerts, by their places in the dataset, in the order of their starts."""
 
     places: tuple[int, ...]
-    weight: int  # missed clusters it stands for, if it is one: those that the audit sample drew it from
+    weight: int = 1  # missed clusters it stands for, if it is one: those that the audit sample drew it from
+    chance: float = 1.0  # with which people would have seen it, were it a missed one
 
 
 def certify(
@@ -48,15 +54,15 @@ def certify(
     """
     found = sorted(clusters(data, now), key=lambda cluster: data.started[cluster.places[0]])
     found = [cluster for cluster in found if data.trained[list(cluster.places)].all()]
-    weights = [cluster.weight for cluster in found]
     against = data.observe(_against)
 
-    def granted(waits: Mapping[str, float], allowed: float) -> Grant:
+    def granted(waits: Mapping[str, float], allowed: float, allowed_lost: float) -> Grant:
         late = [_survives(data, against, cluster, waits, IN_TIME) for cluster in found]
         lost = [_survives(data, against, cluster, waits, inf) for cluster in found]
-        return walk(late, lost, weights, budget=allowed, lost_budget=allowed / 2, floor=floor, alpha=alpha)
+        return walk(late, lost, found, budget=allowed, lost_budget=allowed_lost, floor=floor, alpha=alpha)
 
-    return Certificate(now, granted(holds, min(MOST, HOLD_FACTOR * budget)), granted({}, budget))
+    late = min(MOST, HOLD_FACTOR * budget)
+    return Certificate(now, granted(holds, late, late / 2), granted({}, budget, budget))
 
 
 def clusters(data: Dataset, now: float) -> Iterable[Cluster]:
@@ -81,7 +87,8 @@ def clusters(data: Dataset, now: float) -> Iterable[Cluster]:
 
 def _cluster(data: Dataset, places: list[int]) -> Cluster:
     likeliest = max(data.drawn[place] for place in places)
-    return Cluster(tuple(places), ceil(1.0 / max(likeliest, 0.01)))
+    seen = data.chance if data.at[places[0]] >= data.kept_since else 1.0
+    return Cluster(tuple(places), ceil(1.0 / max(likeliest, LEAST_CHANCE)), max(min(seen, likeliest), LEAST_CHANCE))
 
 
 def _against(x: Floats) -> Floats:
@@ -109,14 +116,14 @@ def looks(first: int, alpha: float) -> Iterable[tuple[int, int, float]]:
     """(look, clusters, confidence) of each test, without end."""
     number, size = 1, first
     while True:
-        yield number, size, 1.0 - alpha / (number * (number + 1))
+        yield number, size, 1.0 - alpha * (1.0 - KEPT) * KEPT ** (number - 1)
         number, size = number + 1, size * GROWTH
 
 
 def first_look(budget: float, alpha: float) -> int:
     """The fewest clusters that can pass the first look, when none of them is missed."""
     size = 1
-    while upper_bound(0, size, 1.0 - alpha / 2) > budget:
+    while upper_bound(0, size, 1.0 - alpha * (1.0 - KEPT)) > budget:
         size += 1
     return size
 
@@ -124,7 +131,7 @@ def first_look(budget: float, alpha: float) -> int:
 def walk(
     late: list[float],
     lost: list[float],
-    weights: list[int],
+    found: Sequence[Cluster],
     *,
     budget: float,
     lost_budget: float,
@@ -133,13 +140,13 @@ def walk(
 ) -> Grant:
     """The lowest threshold that passes, with all above it, of clusters in the order they came.
 
-    `late` and `lost` are the lowest thresholds that still tell each cluster in time, and at all; `weights` say for how
-    many each stands when it is missed. `budget` is for those told late, `lost_budget` for those that nobody is told of.
+    `late` and `lost` are the lowest thresholds that still tell each cluster in time, and at all. `budget` is for those
+    told late, `lost_budget` for those that nobody is told of.
     """
     last: tuple[int, int, float] | None = None
     for look in looks(first_look(lost_budget, alpha), alpha):
         if look[1] > len(late):
-            return _tested(late, lost, weights, last, look[1] - len(late), (budget, lost_budget), floor)
+            return _tested(late, lost, found, last, look[1] - len(late), (budget, lost_budget), floor)
         last = look
     raise AssertionError("looks do not end")
 
@@ -147,7 +154,7 @@ def walk(
 def _tested(
     late: list[float],
     lost: list[float],
-    weights: list[int],
+    found: Sequence[Cluster],
     look: tuple[int, int, float] | None,
     needed: int,
     budgets: tuple[float, float],
@@ -157,13 +164,13 @@ def _tested(
     if look is None:
         return Grant(budget=budget, clusters=len(late), needed=needed)
     number, size, confidence = look
-    weighed = np.array(weights[:size])
+    seen = found[:size]
     grant = Grant(None, budget, size, 0, 1.0, confidence, number, needed)
     threshold = 1.0 - STEP
     while threshold >= floor - 1e-9:
-        missed, trials = _missed(late[:size], weighed, threshold)
-        bound = upper_bound(missed, trials, confidence)
-        if bound > budget or upper_bound(*_missed(lost[:size], weighed, threshold), confidence) > lost_budget:
+        missed, trials = _missed(late[:size], seen, threshold)
+        bound = missed_bound(late[:size], seen, threshold, confidence)
+        if bound > budget or missed_bound(lost[:size], seen, threshold, confidence) > lost_budget:
             refused = Grant(None, budget, trials, missed, bound, confidence, number, needed)
             return grant if grant.threshold is not None else refused
         grant = Grant(round(threshold, 6), budget, trials, missed, bound, confidence, number, needed)
@@ -171,8 +178,20 @@ def _tested(
     return grant
 
 
-def _missed(survives: list[float], weighed: Floats, threshold: float) -> tuple[int, int]:
+def missed_bound(survives: list[float], found: Sequence[Cluster], threshold: float, confidence: float) -> float:
+    """Upper bound on the share of clusters missed at a threshold.
+
+    The larger of two: what seeing so few of the missed proves when all times are alike; and, should what was hidden be
+    worse than what came before, the bound in which each missed one stands for those that it was drawn from.
+    """
+    missed = sum(each >= threshold for each in survives)
+    by_chance = Counter(cluster.chance for cluster in found)
+    alike = upper_bound_seen(missed, tuple(sorted(by_chance.items())), confidence)
+    return max(alike, upper_bound(*_missed(survives, found, threshold), confidence))
+
+
+def _missed(survives: list[float], found: Sequence[Cluster], threshold: float) -> tuple[int, int]:
     """(missed, all) clusters at a threshold; a missed one counts for those it stands for."""
-    untold = np.array(survives) >= threshold
-    missed = int(weighed[untold].sum())
-    return missed, missed + int((~untold).sum())
+    untold = [each >= threshold for each in survives]
+    missed = sum(cluster.weight for cluster, gone in zip(found, untold, strict=True) if gone)
+    return missed, missed + len(untold) - sum(untold)

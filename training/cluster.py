@@ -134,9 +134,17 @@ LOOK: Final = "Look at the workers' logs (too little memory is likely) and run i
 
 @fit.boost.register(Spread)
 def _boost(
-    train: Spread, weight: Floats, settings: dict[str, Any], cut: int, rounds: int, base: Any = None
+    train: Spread,
+    weight: Floats,
+    settings: dict[str, Any],
+    cut: int,
+    rounds: int,
+    base: Any = None,
+    hints: Dataset | None = None,
 ) -> tuple[Any, list[float]]:
     """As `fit.boost`. `lightgbm.dask` cannot stop early, so all rounds are made, and the same rule finds the best after."""
+    if hints is not None:
+        raise ClusterError("workers learn from votes alone, and not from implicit evidence")
     booster = _grown(train.take(np.arange(cut)), weight[:cut], settings, rounds, base)
     if cut == len(train):
         return booster, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from models.features import FEATURES
 from sidecar.domain import CRITICAL, severity_rank
-from training.labels import Vote, labels
+from training.labels import Label, Vote, labels
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -61,7 +62,11 @@ class Dataset:
     drawn: Floats  # probability with which the audit sample let it be told, and so voted on; 1 for what it did not draw
     guarded: npt.NDArray[np.bool_]  # told whatever its score
     episode: npt.NDArray[Any]
+    propensity: Floats  # as stored: below DISPUTED drawn by the audit sample, from there to 1 kept back though it might have been
+    told: npt.NDArray[np.bool_]  # by the first decision or a later one
     skipped: int = 0  # labelled, but with the observation of other features
+    kept_since: float = inf  # when the audit sample first drew among what was kept back, labelled or not
+    chance: float = 1.0  # the least with which it drew
 
     def __len__(self) -> int:
         return len(self.label)
@@ -84,7 +89,11 @@ class Dataset:
             self.drawn[places],
             self.guarded[places],
             self.episode[places],
+            self.propensity[places],
+            self.told[places],
             self.skipped,
+            self.kept_since,
+            self.chance,
         )
 
     @property
@@ -99,6 +108,13 @@ class Dataset:
     def observe(self, function: Callable[[Floats], Any]) -> npt.NDArray[Any]:
         """What `function` makes of `x`, one entry per episode. It must make the same of each row wherever it stands."""
         found: npt.NDArray[Any] = function(self.x)
+        return found
+
+    @property
+    def together(self) -> Floats:
+        """How many of these episodes are of the same incident, itself included: alerts of one say much the same."""
+        names, places, sizes = np.unique(self.incident.astype(str), return_inverse=True, return_counts=True)
+        found: Floats = np.where((names == "")[places], 1.0, sizes[places])
         return found
 
     def content_hash(self) -> str:
@@ -116,7 +132,8 @@ class Dataset:
 
     def undrawn(self) -> Dataset:
         """As it is when telling decides nothing about voting."""
-        return replace(self, weight=self.weight * np.maximum(self.drawn, 1.0 / CLIP), drawn=np.ones(len(self)))
+        weight = self.weight * np.maximum(self.drawn, 1.0 / CLIP)
+        return replace(self, weight=weight, drawn=np.ones(len(self)), kept_since=inf, chance=1.0)
 
 
 class Proof(NamedTuple):
@@ -144,16 +161,26 @@ def build(
     `guarded` says of labels and severity whether an alert is told whatever its score. `all_told` is for rows that are a
     part of all there are: whether people were told of each of these.
     """
-    given = labels(votes)
+    return assemble(rows, labels(votes), guarded, all_told=all_told)
+
+
+def assemble(
+    rows: Iterable[Sequence[Any]], given: Mapping[str, Label], guarded: Guard, *, all_told: bool | None = None
+) -> Dataset:
+    """`build`, of labels by episode."""
     first: dict[str, Row] = {}
+    open_to_draw: list[tuple[float, float]] = []
     for row in (Row(*each) for each in rows):
+        if row.propensity < 1.0:
+            open_to_draw.append((row.at, row.propensity))
         known = first.get(row.episode)
         if row.episode in given and row.observation and (known is None or row.at < known.at):
             first[row.episode] = row
     usable = [row for row in first.values() if len(row.observation) == len(FEATURES)]
     usable.sort(key=lambda row: (row.at, row.episode))
     found = [given[row.episode] for row in usable]
-    drawn = _drawn(usable, all(row.told for row in usable) if all_told is None else all_told)
+    every = all(row.told for row in usable) if all_told is None else all_told
+    drawn, (kept_since, chance) = _drawn(usable, every), kept(open_to_draw, every)
     shares = [1.0 / max(chance, 1.0 / CLIP) for chance in drawn]
     nothing = float("nan")
     return Dataset(
@@ -173,7 +200,11 @@ def build(
         drawn=_floats(drawn),
         guarded=np.array([guarded(row.labels, row.severity) for row in usable], dtype=np.bool_),
         episode=_words([row.episode for row in usable]),
+        propensity=_floats([row.propensity for row in usable]),
+        told=np.array([row.told for row in usable], dtype=np.bool_),
         skipped=len(first) - len(usable),
+        kept_since=kept_since,
+        chance=chance,
     )
 
 
@@ -185,6 +216,19 @@ def _drawn(rows: Sequence[Row], all_told: bool) -> list[float]:
     if not all_told:
         return [1.0 for _ in rows]
     return [row.propensity if row.propensity < DISPUTED else 1.0 for row in rows]
+
+
+def kept(open_to_draw: Sequence[tuple[float, float]], all_told: bool) -> tuple[float, float]:
+    """(since when, least chance) that what was kept back is seen only when it is drawn; (inf, 1) when it never was.
+
+    Nothing was hidden before the first alert was kept back. Where only what was drawn is on record, nobody knows when
+    that was: then nothing counts as fully seen. `open_to_draw` has (at, propensity) of all that is not told for sure.
+    """
+    if not open_to_draw or not all_told:
+        return inf, 1.0
+    hidden = [at for at, propensity in open_to_draw if propensity >= DISPUTED]
+    chances = (propensity if propensity < DISPUTED else 1.0 - propensity for _, propensity in open_to_draw)
+    return (min(at for at, _ in open_to_draw) if hidden else -inf), min(chances)
 
 
 def _floats(values: Sequence[Any]) -> Floats:

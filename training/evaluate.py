@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from training.audit import Case, tally, untold_share
 from training.dataset import DISPUTED, Dataset, Floats, Places
 
 RECALLS: Final = (0.99, 0.98, 0.95)
@@ -38,25 +39,63 @@ def evaluate(
 
 
 def audited(dataset: Dataset) -> dict[str, Any]:
-    """What the audit sample says: of what would have been kept back, the share that was real, by alert and incident."""
+    """What the audit sample says of what the scores kept back.
+
+    `alerts` and `incidents`: of those drawn, the share that was real. `missed`: of all real clusters, the share that
+    nobody was told of. `reduction`: of all false ones, the share that interrupted nobody. See `training.audit`.
+    """
     drawn = np.flatnonzero(dataset.drawn < DRAWN)
     real = dataset.label[drawn] < DISPUTED
     names: dict[str, bool] = {}
     for name, is_real in zip(dataset.incident[drawn].tolist(), real.tolist(), strict=True):
         names[name] = names.get(name, False) or is_real
+    real_ones, false_ones = _cases(dataset)
+    chances = [] if dataset.chance >= 1.0 else [dataset.chance]
     return {
         "alerts": share(int(real.sum()), len(drawn)),
         "incidents": share(sum(names.values()), len(names)),
+        "missed": untold_share(tally(real_ones, chances)),
+        "reduction": untold_share(tally(false_ones, chances)),
     }
+
+
+def _cases(dataset: Dataset) -> tuple[list[Case], list[Case]]:
+    """(real, false) incidents; a real alert makes its incident real. Rows are in the order of time."""
+    mine: dict[str, list[int]] = {}
+    for place in np.flatnonzero(dataset.label != DISPUTED).tolist():
+        mine.setdefault(str(dataset.incident[place]), []).append(place)
+    found: tuple[list[Case], list[Case]] = ([], [])
+    for places in mine.values():
+        first, propensity = places[0], float(dataset.propensity[places[0]])
+        drawn = propensity < DRAWN
+        open_to_draw = propensity < 1.0 and dataset.chance < 1.0  # where all has votes, nothing needs to be estimated
+        chance = (propensity if drawn else 1.0 - propensity) if open_to_draw else 1.0
+        told = bool(dataset.told[places].any())
+        is_false = bool((dataset.label[places] > DISPUTED).all())
+        found[is_false].append(Case(str(dataset.instance[first]), float(dataset.at[first]), chance, drawn, told))
+    return found
 
 
 def log_loss(dataset: Dataset, score: Floats) -> float | None:
     """Weighted cross-entropy per episode, in nats."""
-    if not len(dataset):
-        return None
+    return float(np.average(_losses(dataset, score), weights=dataset.weight)) if len(dataset) else None
+
+
+def behind(dataset: Dataset, score: Floats, other: Floats) -> dict[str, float]:
+    """How much more `score` loses than `other`, in nats per episode, and the standard error: of incidents, since the
+    alerts of one are right or wrong together.
+    """
+    more = (_losses(dataset, score) - _losses(dataset, other)) * dataset.weight / dataset.weight.sum()
+    names = np.where(dataset.incident == "", dataset.episode, dataset.incident).astype(str)
+    _, places = np.unique(names, return_inverse=True)
+    sums = np.bincount(places, weights=more)
+    return {"log_loss": float(sums.sum()), "error": float(np.sqrt(len(sums) * sums.var()))}
+
+
+def _losses(dataset: Dataset, score: Floats) -> Floats:
     p = np.clip(score, _LEAST, 1.0 - _LEAST)
-    losses = -(dataset.label * np.log(p) + (1.0 - dataset.label) * np.log(1.0 - p))
-    return float(np.average(losses, weights=dataset.weight))
+    losses: Floats = -(dataset.label * np.log(p) + (1.0 - dataset.label) * np.log(1.0 - p))
+    return losses
 
 
 def calibration_error(dataset: Dataset, score: Floats) -> float | None:
@@ -78,6 +117,7 @@ def _ranking(part: Dataset, score: Floats, threshold: float, recalls: tuple[floa
         "episodes": len(part),
         "false_positives": len(false),
         "real": len(real),
+        "incidents": len(set(part.incident.tolist())),
         "incidents_real": len({name for name in part.incident[real].tolist() if name}),
     }
     if not len(real) or not len(false):

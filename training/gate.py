@@ -14,7 +14,9 @@ LEAST_AUC: Final = 0.6  # under it, labels and observations have next to nothing
 CALIBRATION_ERROR: Final = 0.12
 CONTRADICTION: Final = 0.2  # share of labels against the rest of the same alert in the same incident
 ENOUGH_NEIGHBOURS: Final = 30
-WORSE: Final = 1.1  # times the champion's log-loss: less is noise, and the champion has learned from later episodes
+WORSE: Final = 1.1  # times the champion's log-loss: less is noise
+BEHIND: Final = 0.02  # nats per episode: less changes no decision
+SURE: Final = 2.0  # standard errors: a loss that few incidents account for may be chance
 ENOUGH_NEW: Final = 30  # episodes labelled since the champion was made, to compare the two on these alone
 
 
@@ -33,29 +35,43 @@ def before_fit(dataset: Dataset, parts: Split | None, min_votes: int) -> list[st
                 reasons.append(
                     f"one class: the {name} part holds {only} only" if len(places) else f"empty: the {name} part"
                 )
-    contradicted, neighbours = contradiction(dataset)
-    if neighbours >= ENOUGH_NEIGHBOURS and contradicted > CONTRADICTION:
-        reasons.append(
-            f"poisoned: {contradicted:.0%} of {neighbours} labels contradict the others of the same alert in the same incident"
-        )
     return reasons
 
 
-def after_fit(metrics: dict[str, Any], newest: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:
-    """Reasons not to promote: `metrics` of `evaluate` on the validation part, `newest` and `champion` on what is newer
-    than all that the champion has learned from.
+def untrusted(dataset: Dataset) -> list[str]:
+    """Reasons not to believe the labels: then nothing is learned or proven from them."""
+    contradicted, neighbours = contradiction(dataset)
+    if neighbours < ENOUGH_NEIGHBOURS or contradicted <= CONTRADICTION:
+        return []
+    return [
+        f"poisoned: {contradicted:.0%} of {neighbours} labels contradict the others of the same alert in the same incident"
+    ]
+
+
+def after_fit(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[str]:
+    """Reasons not to promote: `metrics` of `evaluate` on the validation part; `champion` is the same of what serves now
+    on what is newer than all that it has learned from, with our `challenger` there, and how far it is `behind`.
     """
     reasons = []
-    auc, error, count = metrics.get("roc_auc"), metrics["calibration_error"], metrics["episodes"]
-    if auc is not None and auc < LEAST_AUC:
+    auc, error = metrics.get("roc_auc"), metrics["calibration_error"]
+    chance = 0.5 / sqrt(max(1, metrics["incidents_real"]))  # few incidents are ranked well or badly by luck
+    if auc is not None and auc + chance < LEAST_AUC:
         reasons.append(f"poisoned or hopeless: a false positive outscores a real alert in {auc:.0%} of pairs only")
-    allowed = CALIBRATION_ERROR + 1.0 / sqrt(max(1, count))
-    if error > allowed:
-        reasons.append(f"calibration is off by {error:.2f}, at most {allowed:.2f} with {count} episodes")
-    if champion is not None and newest["log_loss"] > WORSE * champion["log_loss"]:
-        loss, old = newest["log_loss"], champion["log_loss"]
+    allowed = CALIBRATION_ERROR + 1.0 / sqrt(max(1, metrics["incidents"]))
+    better = champion is not None and champion["challenger"]["calibration_error"] < champion["calibration_error"]
+    if error > allowed and not better:
+        reasons.append(
+            f"calibration is off by {error:.2f}, at most {allowed:.2f} with {metrics['incidents']} incidents"
+        )
+    if champion is not None and _worse(champion):
+        loss, old = champion["challenger"]["log_loss"], champion["log_loss"]
         reasons.append(f"worse than the champion on the newest episodes: log-loss {loss:.4f} against {old:.4f}")
     return reasons
+
+
+def _worse(champion: dict[str, Any]) -> bool:
+    behind, loss = champion["behind"], champion["challenger"]["log_loss"]
+    return bool(loss > WORSE * champion["log_loss"] and behind["log_loss"] > max(BEHIND, SURE * behind["error"]))
 
 
 def warnings(metrics: dict[str, Any], miss_budget: float) -> list[str]:

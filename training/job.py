@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from models.artifact import Artifact, ArtifactError, Trained, fresh, try_out, version_of, write
+from models.artifact import Artifact, ArtifactError, Trained, try_out, version_of, write
 from models.certificate import Certificate
 from models.features import FEATURES, VERSION
-from models.scorers import LightGBMScorer
-from training import calibrate, certify, dataset, evaluate, fit, gate, split
-from training.dataset import Dataset, Floats, Places
+from models.prior import Prior
+from training import calibrate, certify, dataset, drift, evaluate, fit, floors, gate, implicit, split
+from training.dataset import Dataset, Floats
 from training.labels import Vote
 from training.report import render
 
@@ -53,8 +53,11 @@ def run(
     miss_budget: float = 0.05,
     floor: float = CONFIDENT,
     holds: Mapping[str, float] = {},
+    tune: floors.Tuning | None = None,
+    hinted: bool = False,
     guarded: dataset.Guard = dataset.always_told,
     build: Callable[..., Dataset] = dataset.build,
+    prior: Prior | None = None,
     search: bool = False,
     trial: bool = True,
     progress: Callable[[str], None] = lambda step: None,  # noqa: ARG005 -- called with each of STEPS when it begins
@@ -62,45 +65,62 @@ def run(
     """Trains on what is stored and leaves the artifact in `folder` when the gate lets it pass; the same input and seed
     give the same model. Rows are as `dataset.Row`, votes as `labels.Vote`, `now` is seconds since the epoch.
 
-    `miss_budget` is the share of real incidents that may go untold in time, `floor` the least score that may keep an
-    alert back, `holds` the longest holds in seconds by severity, and `guarded` says which alerts are told whatever their
-    score: the report's `certificate` is made for these. Whether the model serves is for the caller: `promoted` says that
-    it may. Without `trial` the artifact is not tried in a process of its own: for what serves here and now only.
-    `build` makes the dataset, from rows and votes or from what it has elsewhere.
+    The report's certificate is made for `miss_budget`, the share of real incidents that may go untold in time, `floor`,
+    the least score that may keep an alert back, `holds`, the longest holds in seconds by severity, `tune`, how
+    alertnames get floors of their own, and `guarded`, which alerts are told whatever their score. With `hinted` the fit
+    learns from implicit evidence too. Whether the model serves is for the caller: `promoted` says that it may. Without
+    `trial` the artifact is not tried in a process of its own: for what serves here and now only. `build` makes the
+    dataset, from rows and votes or from what it has elsewhere.
     """
     progress("dataset")
+    rows, votes = list(rows), list(votes)
     data = build(rows, votes, guarded)
     report = _about(data, now, seed)
-    report["audit"] = evaluate.audited(data)
     progress("split")
     parts = split.split(data) if len(data) >= max(2, min_votes) else None
-    refused = gate.before_fit(data, parts, min_votes)
-    if not refused:  # labels that contradict each other prove nothing
-        certificate = certify.certify(data, now=now, budget=miss_budget, floor=floor, holds=holds)
-        report["certificate"] = msgspec.to_builtins(certificate)
+    untrusted = gate.untrusted(data)
+    refused = gate.before_fit(data, parts, min_votes) + untrusted
+    if not untrusted:  # labels that contradict each other prove nothing
+        report |= _proven(data, now, miss_budget, floor, holds, tune)
     if refused or parts is None:
         return _result(report, None, refused)
-    report["split"] = {
-        "train": len(parts.train), "validation": len(parts.validation), "method": parts.method, "late": parts.late
-    }  # fmt: skip
+    report["split"] = _about_split(parts)
     train, validation = data.take(parts.train), data.take(parts.validation)
     progress("fit")
-    fitted = fit.fit(train, seed=seed, search=search)
-    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters}
+    hints = implicit.beside(implicit.hints(rows, votes, now, guarded), train, validation) if hinted else None
+    setup = fit.Setup(seed, prior, hints)
+    fitted = fit.fit(train, setup, search=search)
+    report["fit"] = {"rounds": fitted.rounds, "parameters": fitted.parameters, "hints": implicit.about(hints)}
+    report["fit"]["prior"] = None if prior is None else prior.version
+    trained, score = _calibrated(fitted, train, validation, now, progress)
+    fitted = fit.again(data, fitted, setup)  # what serves has learned from the newest too
+    trained = replace(trained, model=fitted.model, window=_window(data), data_hash=data.content_hash())
     report["importance"] = dict(sorted(fitted.importance.items(), key=lambda item: -item[1]))
-    trained, score = _calibrated(fitted, train, validation, data.content_hash(), now, progress)
     progress("evaluate")
     report["metrics"] = _metrics(validation, score)
-    newest = _unseen(champion, validation)
-    report["newest"] = _metrics(validation.take(newest), score[newest])
-    report["champion"] = _of_champion(champion, validation, newest)
+    report["champion"] = _of_champion(champion, data, setup, fitted, trained)
     progress("gate")
-    refused = gate.after_fit(report["metrics"], report["newest"], report["champion"])
-    report["warnings"] = gate.warnings(report["metrics"], miss_budget)
+    refused = gate.after_fit(report["metrics"], report["champion"])
+    report["warnings"] += gate.warnings(report["metrics"], miss_budget)
     progress("artifact")
     trained = replace(trained, metrics=report["metrics"])
     result = _result(report, version_of(trained), refused or _written(folder, trained, key, trial=trial))
     return replace(result, proof=dataset.Proof(train, validation, score))
+
+
+def _proven(
+    data: Dataset, now: float, budget: float, floor: float, holds: Mapping[str, float], tune: floors.Tuning | None
+) -> dict[str, Any]:
+    """What goes into the report of how far scores may go: the certificate, and what is behind it."""
+    tested = floor if tune is None else min(floor, tune.lowest)
+    certificate = certify.certify(data, now=now, budget=budget, floor=tested, holds=holds)
+    found = drift.watch(data, now)
+    report: dict[str, Any] = {"drift": found, "warnings": drift.warnings(found)}
+    if tune is not None:
+        names = floors.find(data, now, tune)
+        report["floors"] = {"usual": floor, "min_samples": tune.min_samples, "names": names}
+        certificate = floors.applied(certificate, names, floor)
+    return report | {"certificate": msgspec.to_builtins(drift.sent_back(certificate, found))}
 
 
 def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
@@ -117,14 +137,21 @@ def _about(data: Dataset, now: float, seed: int) -> dict[str, Any]:
             "skipped": data.skipped,
             "hash": data.content_hash(),
         },
+        "audit": evaluate.audited(data),
         "refused": [],
         "warnings": [],
         "version": None,
     }
 
 
+def _about_split(parts: split.Split) -> dict[str, Any]:
+    return {
+        "train": len(parts.train), "validation": len(parts.validation), "method": parts.method, "late": parts.late
+    }  # fmt: skip
+
+
 def _calibrated(
-    fitted: fit.Fitted, train: Dataset, validation: Dataset, data_hash: str, now: float, progress: Callable[[str], None]
+    fitted: fit.Fitted, train: Dataset, validation: Dataset, now: float, progress: Callable[[str], None]
 ) -> tuple[Trained, Floats]:
     """The model with its calibration, and its scores on the validation part, each calibrated without itself."""
     progress("calibrate")
@@ -133,50 +160,64 @@ def _calibrated(
         model=fitted.model,
         slope=1.0,
         offset=0.0,
-        window=(float(train.at.min()), float(train.at.max())),
-        data_hash=data_hash,
+        window=_window(train),
+        data_hash=train.content_hash(),
         metrics={},
         libraries={name: installed(name) for name in LIBRARIES},
         golden_rows=[tuple(row) for row in golden.tolist()],
         created_at=now,
     )
-    raw = _log_odds(fresh(trained), validation)  # with slope 1 and offset 0: the model's own
-    score = calibrate.held_out(raw, validation.label, validation.weight, validation.incident)
-    slope, offset = calibrate.platt(raw, validation.label, validation.weight)
+    raw = _raw(fitted.model, validation)
+    even = validation.weight / validation.together
+    score = calibrate.held_out(raw, validation.label, even, validation.incident)
+    slope, offset = calibrate.platt(raw, validation.label, even, calibrate.CAREFUL)
     return replace(trained, slope=slope, offset=offset), score
 
 
-def _log_odds(artifact: Artifact, part: Dataset) -> Floats:
-    return calibrate.log_odds(part.observe(partial(_scored, artifact)))
+def _window(part: Dataset) -> tuple[float, float]:
+    return float(part.at.min()), float(part.at.max())
 
 
-def _scored(artifact: Artifact, x: Floats) -> Floats:
-    return np.array(LightGBMScorer(artifact).score([tuple(row) for row in x.tolist()]))
+def _raw(model: str, part: Dataset) -> Floats:
+    """The model's own log-odds, one entry per episode."""
+    return part.observe(partial(_scored, model))
 
 
-def _unseen(champion: Artifact | None, validation: Dataset) -> Places:
-    """The validation episodes labelled since the champion was made: only these compare the two fairly.
+def _scored(model: str, x: Floats) -> Floats:
+    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
-    All of them when there are too few: then the champion, which knows some, is the harder to beat.
-    """
-    made = 0.0 if champion is None else champion.manifest.get("created_at", 0.0)
-    newest = np.flatnonzero(validation.known_at > made)
-    return newest if len(newest) >= gate.ENOUGH_NEW else np.arange(len(validation))
+    found: Floats = np.asarray(lightgbm.Booster(model_str=model).predict(x, raw_score=True, num_threads=1))
+    return found
 
 
 def _metrics(part: Dataset, score: Floats) -> dict[str, Any]:
     return evaluate.evaluate(part, score, threshold=CONFIDENT)
 
 
-def _of_champion(champion: Artifact | None, validation: Dataset, newest: Places) -> dict[str, Any] | None:
-    """The metrics of what serves now, as it serves; where it may have seen the episodes, calibrated anew as we are."""
+def _of_champion(
+    champion: Artifact | None, data: Dataset, setup: fit.Setup, fitted: fit.Fitted, trained: Trained
+) -> dict[str, Any] | None:
+    """How what serves now does on what was labelled since it was made, beside what we would have made then.
+
+    Both know the same past, so neither is ahead by what it has seen. None when there is no champion of these features,
+    or too little is new to compare them.
+    """
     if champion is None or champion.manifest.get("features") != list(FEATURES):
         return None
-    part = validation.take(newest)
-    score = part.observe(partial(_scored, champion))
-    if part.known_at.min() <= champion.manifest.get("created_at", 0.0):  # it may have been calibrated on these
-        score = calibrate.held_out(calibrate.log_odds(score), part.label, part.weight, part.incident)
-    return {"version": champion.version, **_metrics(part, score)}
+    made = float(champion.manifest.get("created_at", 0.0))
+    old, new = data.take(np.flatnonzero(data.known_at <= made)), data.take(np.flatnonzero(data.known_at > made))
+    if len(new) < gate.ENOUGH_NEW or not 0 < int(old.false_positive.sum()) < len(old):
+        return None
+    ours, theirs = _raw(fit.again(old, fitted, setup).model, new), _raw(champion.model, new)
+    even = [  # calibrated in the same way: how well each is calibrated is another question
+        calibrate.held_out(raw, new.label, new.weight / new.together, new.incident) for raw in (ours, theirs)
+    ]
+    return {
+        "version": champion.version,
+        "challenger": _metrics(new, calibrate.probability(ours, trained.slope, trained.offset)),
+        "behind": evaluate.behind(new, *even),
+        **_metrics(new, calibrate.probability(theirs, champion.slope, champion.offset)),
+    }
 
 
 def certificate_of(report: dict[str, Any]) -> Certificate | None:

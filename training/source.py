@@ -62,8 +62,8 @@ def read_folder(folder: Path) -> tuple[list[dataset.Row], list[Vote]]:
 
 
 async def export(database: Database, folder: Path) -> int:
-    """Writes the folder and returns the number of episodes with votes. Raises StoreError and BadFolder."""
+    """Writes the folder and returns the number of episodes. Raises StoreError and BadFolder."""
     with tqdm(unit=" episodes", disable=None, leave=False) as bar:
         async with database.read() as connection, database.read() as beside:
-            pieces = stored.voted_for_training(connection, beside, partitions.PIECE)
+            pieces = stored.pieces_for_training(connection, beside, partitions.PIECE)
             return await partitions.write(folder, pieces, bar.update)

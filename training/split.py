@@ -9,7 +9,7 @@ import numpy as np
 
 from training.dataset import Dataset, Places
 
-NEWEST: Final = 0.2  # share of the episodes that validate
+NEWEST: Final = (0.2, 0.3, 0.4, 0.5)  # share of the episodes that validate: more, while the newest are of one class
 SMALL: Final = 500  # up to so many episodes, a split by time with one class on a side gives way to one by class
 KEEP: Final = 0.5  # the label delay takes at most this share of what could be learned from
 
@@ -22,12 +22,18 @@ class Split:
     late: int  # episodes left out of training, since their labels came when validation had begun
 
 
-def split(dataset: Dataset, newest: float = NEWEST) -> Split:
-    """The newest `newest` of the episodes, whole incidents, validate; the rest train as far as known by then."""
+def split(dataset: Dataset) -> Split:
+    """The newest fifth of the episodes, whole incidents, validate; the rest train as far as known by then.
+
+    Up to the newest half, where there are both kinds in no less.
+    """
     everything = np.arange(len(dataset))
+    for newest in NEWEST:
+        train, validation = _by_incident(dataset, everything, newest)
+        if _both_classes(dataset, train) and _both_classes(dataset, validation):
+            return _without_late(dataset, train, validation)
+    newest = NEWEST[0]
     train, validation = _by_incident(dataset, everything, newest)
-    if _both_classes(dataset, train) and _both_classes(dataset, validation):
-        return _without_late(dataset, train, validation)
     if len(dataset) > SMALL:
         return Split(train, validation, "by time", 0)
     for method, cut in (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -103,6 +104,7 @@ class Piece(NamedTuple):
     row: Places
     key: npt.NDArray[np.uint64]  # of each episode: two equal ones are the same episode
     all_told: bool
+    open_to_draw: list[tuple[float, float]]  # as `dataset.kept` takes it: the few that decide
 
 
 def label(guarded: Guard, path: Path) -> Piece:
@@ -117,7 +119,15 @@ def label(guarded: Guard, path: Path) -> Piece:
     nothing = np.empty(len(made), dtype=object)
     light = Dataset(**{**vars(made), "x": np.empty((len(made), 0)), "episode": nothing})
     key = np.frombuffer(b"".join(keys), dtype=np.uint64)
-    return Piece(light, found, key, all(rows[at].told for at in found.tolist()))
+    return Piece(light, found, key, bool(made.told.all()), _decisive(rows))
+
+
+def _decisive(rows: Sequence[dataset.Row]) -> list[tuple[float, float]]:
+    """Of all that is not told for sure: the first, the first that was kept back, and the rarest to be seen."""
+    found = sorted((row.at, row.propensity) for row in rows if row.propensity < 1.0)
+    hidden = [each for each in found if each[1] >= dataset.DISPUTED]
+    rarest = min(found, key=lambda each: each[1] if each[1] < dataset.DISPUTED else 1.0 - each[1], default=None)
+    return [*found[:1], *hidden[:1], *([] if rarest is None else [rarest])]
 
 
 def gather(source: Source, guarded: Guard) -> Dataset:
@@ -131,11 +141,18 @@ def gather(source: Source, guarded: Guard) -> Dataset:
         twice = len(keys) - len(np.unique(keys))
         raise partitions.BadFolder(f"{twice} episodes are in the folder more than once. {partitions.AGAIN}")
     light = _joined([piece.light for piece in pieces])
-    if not all(piece.all_told for piece in pieces):
-        light = light.undrawn()
+    light = _seen(light, pieces)
     part = np.repeat(np.arange(len(pieces)), [len(piece.row) for piece in pieces])
     order = np.argsort(light.at, kind="stable")  # files come in the order of time, as `export` writes them, or not
     return Spread(light, source, part, np.concatenate([piece.row for piece in pieces])).take(order)
+
+
+def _seen(light: Dataset, pieces: Sequence[Piece]) -> Dataset:
+    """With what only all files together say of the audit sample."""
+    if not all(piece.all_told for piece in pieces):
+        return light.undrawn()
+    kept_since, chance = dataset.kept([each for piece in pieces for each in piece.open_to_draw], all_told=True)
+    return replace(light, kept_since=kept_since, chance=chance)
 
 
 def _shared(piece: Piece, words: dict[str, str]) -> Piece:
@@ -147,7 +164,9 @@ def _shared(piece: Piece, words: dict[str, str]) -> Piece:
 
 
 def _joined(parts: Sequence[Dataset]) -> Dataset:
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]) if name != "skipped"
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name, value in vars(parts[0]).items()
+        if isinstance(value, np.ndarray)
     }
     return Dataset(**columns, skipped=sum(part.skipped for part in parts))

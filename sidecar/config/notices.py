@@ -23,7 +23,6 @@ _LATER = (
     ("ml_anomaly_detection.feedback_loop", ": votes stay in the sidecar's own store"),
     ("feedback_loop.processing.pipeline", ": training always takes all its steps"),
     ("feedback_loop.metrics", ": /metrics has what is counted"),
-    ("feedback_loop.automation.auto_tune_thresholds", ""),
     ("audit_logging", ": structured logs and `sidecar why` tell what happened"),
     ("authentication", ": server.webhook_secret and server.api_secret protect the endpoints"),
     ("encryption", ": put a proxy with TLS in front"),

@@ -216,6 +216,12 @@ class Config(Section):
         rule = self.feedback_loop.automation.auto_silence_patterns
         return AutoSilence(rule.enabled, rule.pattern_threshold, rule.duration, rule.window)
 
+    @cached_property
+    def auto_tune(self) -> spec.AutoTune | None:
+        """`feedback_loop.automation.auto_tune_thresholds`; None when it is not there, or off."""
+        rule = self.feedback_loop.automation.auto_tune_thresholds
+        return rule if rule is not None and rule.enabled else None
+
     def redacted(self) -> str:
         """The configuration in force as YAML, defaults included, secrets as stars."""
         shown = self.model_dump(mode="json", by_alias=True, exclude_none=True)

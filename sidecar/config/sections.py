@@ -259,6 +259,9 @@ class Training(Section):
     """Signs promoted models; without it they are only checked for damage."""
     miss_budget: float = Field(default=0.05, gt=0, lt=1)
     """The share of real incidents that suppression may leave untold for 15 minutes; holding may four times it."""
+    implicit_evidence: bool = False
+    """Learn a little, too, from alerts that were acknowledged, and from alerts that cleared within minutes and nobody
+    reacted to. Such hints only rank: they prove nothing, and count for no rung, silence or certificate."""
     min_votes: int = Field(default=50, ge=1)
     """Fewer votes than this, and nothing is trained."""
 

@@ -335,9 +335,13 @@ class Processing(Section):
 
 
 class AutoTune(Section):
+    """Gives alertnames with enough votes a score floor of their own, instead of `confidence_threshold`."""
+
     enabled: bool = True
     confidence_required: Share = 0.85
+    """How false an alertname's incidents at and above its floor must be, at least, with 90 % confidence."""
     min_samples: int = Field(default=100, ge=1)
+    """Voted episodes that a trained model scored within 60 days, before an alertname gets a floor."""
 
 
 class AutoSilencePatterns(Section):

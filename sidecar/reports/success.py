@@ -15,6 +15,7 @@ import numpy as np
 
 from models.evidence import upper_bound
 from sidecar.config.durations import format_duration
+from sidecar.reports.audit import audited
 from sidecar.reports.noise import Judged
 from sidecar.store.reports import INTERRUPTS, Episode, Period
 from training.evaluate import share
@@ -51,7 +52,7 @@ def success(period: Period) -> dict[str, Any]:
             _absent("cluster_availability", "Cluster availability", "> 99.99 %", "Alertmanager's uptime is not stored here: ask Prometheus for avg_over_time(up{job=\"alertmanager\"}[30d])"),
             _absent("rule_coverage", "Alert rule coverage", "> 95 %", "which services there are is not known here"),
         ],
-        "effect": [_volume(period), reduction, _real_told(judged), _shadow(period)],
+        "effect": [_volume(period), reduction, _real_told(judged), *audited(period, judged), _shadow(period)],
     }  # fmt: skip
 
 

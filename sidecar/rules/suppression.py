@@ -1,11 +1,12 @@
-"""Suppression by score: what is taken for noise is held or suppressed, as far as it has been proven and earned.
+"""Suppression by score: what is taken for noise is held, and what then still looks like it suppressed, as far as that
+has been proven and earned.
 
 In mode ladder two proofs are needed. The certificate says from which score on alerts may be kept back at all: it bounds
 the share of real incidents that would not have been told within 15 minutes (training/certify.py). The alertname says how
-far: three incidents voted noise let it hold; to suppress, the Clopper-Pearson upper bound on the share of real ones among
-its own judged incidents must be within the miss budget. One confirmed miss, an alert kept back and then called real,
-takes the rung away until eleven noise incidents have earned it anew. A hold delays what still fires, and hides only what
-has cleared by itself. In mode auto the score alone decides, as the specification reads literally.
+far: three incidents voted noise let it hold, eleven in a row since one was voted real let it suppress. One confirmed
+miss, an alert kept back and then called real, takes the rung away until eleven noise incidents have earned it anew. A
+hold delays what still fires, and hides only what has cleared by itself; suppressed is only what was held, still fires,
+and is scored anew as high. In mode auto the score alone decides, as the specification reads literally.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from models.certificate import STALE_SECONDS, speaks_against
-from models.evidence import upper_bound
+from models.certificate import STALE_SECONDS, Certificate, speaks_against
 from models.features import unpack
 from sidecar.domain import Decision, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
 from sidecar.state import Incident, keys_of
 
 RULE: Final = "suppression_by_score"
-CONFIDENCE: Final = 0.9
 WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
 TYPICAL: Final = 0.9  # a hold waits as long as this share of the pattern's short episodes lasts
 TRAINED: Final = "fp-"  # how the version of a trained model begins
 FAMILIAR: Final = 3  # judged noise incidents of an alertname before anything of it is held
-EARNED_ANEW: Final = 11  # noise incidents after a confirmed miss: none real among them is proof enough to hold again
+EARNED: Final = (
+    11  # noise incidents in a row: with none real among them, to suppress, and to hold after a confirmed miss
+)
 
 
 def suppression_by_score(batch: Batch, facts: Facts) -> Batch:
@@ -66,7 +67,8 @@ def _by_score(decision: Decision, facts: Facts) -> Decision:
 
 
 def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
-    threshold, why = facts.config.confidence_threshold, "mode auto lets the score decide"
+    usual = facts.config.confidence_threshold
+    threshold, why = max(usual, _floor(decision, facts)), "mode auto lets the score decide"
     if score >= threshold and facts.config.auto_suppress:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {threshold:.2f}; {why}")
     if score < facts.config.holding.min_score:
@@ -75,21 +77,38 @@ def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
 
 
 def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
-    certificate, config = facts.certificate, facts.config
-    if certificate is None or facts.now - certificate.at > STALE_SECONDS or score < config.confidence_threshold:
-        return decision
-    allowed = certificate.hold.threshold
-    if allowed is None or score < allowed or speaks_against(unpack(decision.scored.observation)):
-        return decision
-    if not decision.scored.model.startswith(TRAINED):  # proven is what trained models said, nobody else
-        return decision
-    if decision.scored.alert.fingerprint in facts.state.holds:  # it was held, and still fires: that is told
+    certificate = facts.certificate
+    if certificate is None or not _may_hold(decision, score, certificate, facts):
         return decision
     rung, why = _rung(decision, facts)
-    limit = certificate.suppress.threshold
-    if rung == "suppress" and limit is not None and score >= limit and config.auto_suppress:
-        return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {limit:.2f}; {why}")
-    return decision if rung == "observe" else _held(decision, score, why, facts)
+    limit = None if certificate.unsettled else certificate.suppress.threshold
+    proven = rung == "suppress" and limit is not None and score >= limit and facts.config.auto_suppress
+    if decision.scored.alert.fingerprint in facts.state.holds:  # it was held, and still fires
+        sentence = f"score {score:.2f} after it was held; {why}"
+        return refined(decision, Verdict.SUPPRESS, RULE, sentence) if proven else decision
+    held = decision if rung == "observe" else _held(decision, score, why, facts)
+    if held is decision and proven and facts.config.holding.max_for(decision.scored.pattern.severity) > 0:
+        return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f}, and fires for longer than a hold; {why}")
+    return held
+
+
+def _may_hold(decision: Decision, score: float, certificate: Certificate, facts: Facts) -> bool:
+    """Whether it is proven that alerts like this one may be kept back at all."""
+    allowed, scored = certificate.hold.threshold, decision.scored
+    if allowed is None or score < max(allowed, _floor(decision, facts)):
+        return False
+    if facts.now - certificate.at > STALE_SECONDS or scored.pattern.alertname in certificate.drifted:
+        return False
+    # Proven is what trained models said, nobody else.
+    return scored.model.startswith(TRAINED) and not speaks_against(unpack(scored.observation))
+
+
+def _floor(decision: Decision, facts: Facts) -> float:
+    """The least score that may keep an alert back: the alertname's own where votes have set one (training/floors.py)."""
+    usual, certificate = facts.config.confidence_threshold, facts.certificate
+    if certificate is None or facts.config.auto_tune is None:
+        return usual
+    return certificate.floors.get(decision.scored.pattern.alertname, usual)
 
 
 def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
@@ -99,13 +118,10 @@ def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
     said = f"{noise} of {noise + real} judged incidents of {name} were noise"
     missed = facts.state.missed.get(name)
     earned = noise if missed is None else facts.state.judged(name, max(since, missed))[0]
-    if noise < FAMILIAR or (missed is not None and earned < EARNED_ANEW):
+    if noise < FAMILIAR or (missed is not None and earned < EARNED):
         return "observe", said
     streak = facts.state.noise_since_real(name, since)
-    bound = max(upper_bound(real, noise + real, CONFIDENCE), upper_bound(0, streak, CONFIDENCE))
-    if bound <= facts.config.training.miss_budget:
-        return "suppress", f"{said}, at most {bound:.0%} of them are real"
-    return "hold", said
+    return ("suppress", f"{said}, the last {streak} all") if streak >= EARNED else ("hold", said)
 
 
 def _held(decision: Decision, score: float, why: str, facts: Facts, unknown: float = inf) -> Decision:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import Subquery, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sidecar.domain import Event, Voted, severity_of
@@ -32,6 +32,10 @@ class Episode(Struct, frozen=True):
     interrupts: bool = False  # some decision told people of it by itself
     folds: bool = False  # some decision added it to an incident that people have
     marked: bool = False  # shadow mode told it, and would not have otherwise
+    where: str = ""  # what the audit sample draws by: the instance, else the fingerprint
+    decided_at: float = 0.0  # the first decision
+    chance: float = 1.0  # with which the audit sample drew it then; 1 when it was not open to it
+    drawn: bool = False
 
     @property
     def lasted(self) -> float:
@@ -94,14 +98,28 @@ async def _episodes(connection: AsyncConnection, since: float, until: float) -> 
         )
     ]
     made = select(decisions.c.episode, *flags).where(decisions.c.at >= since).group_by(decisions.c.episode).subquery()
-    wanted = ("episode", "incident", "alertname", "labels", "annotations", "starts_at", "ended_at")
+    first = _first_decisions(since)
+    wanted = ("episode", "incident", "alertname", "labels", "annotations", "starts_at", "ended_at", "fingerprint")
+    drawn = (first.c.at, first.c.verdict, first.c.propensity)
     query = (
-        select(*(episodes.c[name] for name in wanted), made.c.interrupts, made.c.folds, made.c.marked)
-        .select_from(episodes.outerjoin(made, made.c.episode == episodes.c.episode))
+        select(*(episodes.c[name] for name in wanted), made.c.interrupts, made.c.folds, made.c.marked, *drawn)
+        .select_from(
+            episodes.outerjoin(made, made.c.episode == episodes.c.episode).outerjoin(
+                first, and_(first.c.episode == episodes.c.episode, first.c.place == 1)
+            )
+        )
         .where(episodes.c.first_seen >= since, episodes.c.first_seen < until)
         .order_by(episodes.c.starts_at, episodes.c.episode)
     )
     return [_episode(*tuple(row)) for row in await connection.execute(query)]
+
+
+def _first_decisions(since: float) -> Subquery:
+    place = func.row_number().over(partition_by=decisions.c.episode, order_by=(decisions.c.seq, decisions.c.n))
+    made = select(
+        decisions.c.episode, decisions.c.at, decisions.c.verdict, decisions.c.propensity, place.label("place")
+    )
+    return made.where(decisions.c.at >= since).subquery()
 
 
 _words: Final = msgspec.json.Decoder(dict[str, str]).decode
@@ -109,12 +127,17 @@ _words: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 def _episode(
     episode: str, incident: str | None, alertname: str, labels: str, annotations: str, starts_at: float,
-    ended_at: float | None, interrupts: int | None, folds: int | None, marked: int | None,
+    ended_at: float | None, fingerprint: str, interrupts: int | None, folds: int | None, marked: int | None,
+    at: float | None, verdict: str | None, propensity: float | None,
 ) -> Episode:  # fmt: skip
     known, said = _words(labels), _words(annotations)
+    likely = 1.0 if propensity is None else propensity  # of this verdict: the draw's, or that of not being drawn
+    drawn = likely < 1.0 and verdict == "notify"
     return Episode(
         episode, incident or f"i-{episode}", alertname, known.get("instance", ""), severity_of(known), starts_at, ended_at,
         _number(said.get("value")), _number(said.get("threshold")), bool(interrupts), bool(folds), bool(marked),
+        known.get("instance") or fingerprint, starts_at if at is None else at, likely if drawn or likely >= 1.0 else 1.0 - likely,
+        drawn,
     )  # fmt: skip
 
 

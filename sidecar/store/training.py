@@ -25,17 +25,17 @@ async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any,
     return [_decided(row) for row in await connection.execute(_first_decisions())]
 
 
-async def voted_for_training(
+async def pieces_for_training(
     connection: AsyncConnection, beside: AsyncConnection, size: int
 ) -> AsyncIterator[list[tuple[Any, ...]]]:
-    """The same of episodes with votes, each with its votes at the end, `size` at a time: never all in memory.
+    """The same, each with its votes at the end, `size` at a time: never all in memory.
 
     `beside` is another connection, which looks up the votes while the first is being read.
     """
     if connection.dialect.name == "postgresql":  # the order of millions takes longer than a statement of the server may
         await connection.execute(text(f"SET LOCAL statement_timeout = {EXPORT_SECONDS * 1000}"))
         await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-    query = _first_decisions(decisions.c.episode.in_(select(votes.c.episode)))
+    query = _first_decisions()
     async with connection.stream(query.execution_options(yield_per=size)) as result:
         async for piece in result.partitions(size):
             said = await _votes_on(beside, [row[0] for row in piece])
@@ -51,9 +51,9 @@ async def _votes_on(connection: AsyncConnection, names: Sequence[str]) -> dict[s
     return found
 
 
-def _first_decisions(*conditions: Any) -> Any:
+def _first_decisions() -> Any:
     place = func.row_number().over(partition_by=decisions.c.episode, order_by=(decisions.c.seq, decisions.c.n))
-    seen = select(decisions, place.label("place")).where(decisions.c.observation != "", *conditions)
+    seen = select(decisions, place.label("place")).where(decisions.c.observation != "")
     first, later = seen.subquery(), decisions.alias("later")
     return (
         select(

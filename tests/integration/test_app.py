@@ -173,7 +173,9 @@ async def test_a_damaged_model_leaves_the_one_before_it_in_place(database, tmp_p
     assert scorers.version == version
 
 
-PROVEN = {"at": 1.0, "hold": {"threshold": 0.9}, "suppress": {}}
+PROVEN = {
+    "at": 1.0, "hold": {"threshold": 0.9}, "suppress": {}, "drifted": {"A": "changed", "B": "too"}, "unsettled": "all"
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("report", ['{"certificate": {"at": 1', "null", "5", '{"certificate": 7}', "{}"])
@@ -181,7 +183,11 @@ async def test_a_damaged_report_takes_the_certificate_away_and_ends_nothing(data
     """What the newest run has proven serves; one that cannot be read, or proves nothing, allows nothing."""
     config = configured("sqlite://", training={"nightly": False})
     scorers = Scorers()
-    champion = Champion(database, scorers, lambda: config, Metrics())
+    metrics = Metrics()
+    champion = Champion(database, scorers, lambda: config, metrics)
+
+    def drift(scope: str) -> float | None:
+        return metrics.registry.get_sample_value("sidecar_drift_alarms", {"scope": scope})
 
     async def keep(version: str, text: str, at: float) -> None:
         row = {"version": version, "created_at": at, "state": "refused", "files": "{}", "report": text}
@@ -192,9 +198,11 @@ async def test_a_damaged_report_takes_the_certificate_away_and_ends_nothing(data
     await champion.look()
     assert scorers.certificate is not None
     assert scorers.certificate.hold.threshold == 0.9
+    assert (drift("alertname"), drift("all")) == (2, 1)
     await keep("refused-2", report, 2.0)
     await champion.look()
     assert scorers.certificate is None
+    assert (drift("alertname"), drift("all")) == (0, 0)
 
 
 # ------------------------------------------------------------------------------------------------------------- stopping

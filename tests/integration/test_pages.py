@@ -175,3 +175,26 @@ def test_a_refused_run_has_a_page_without_plots(tmp_path):
 
     assert "too few: 10 voted episodes" in text
     assert len(text) < 50_000
+
+
+def test_drift_alarms_and_own_floors_are_on_the_page_and_stay_text(proven):
+    """Each alarm with its alertname, what was compared, and the floor of each name or that there is none."""
+    check = {"kind": "label rate", "before": 0.9, "newest": 0.2, "observations": [200, 40], "p": 1e-9}
+    names = {EVIL: {"checks": [check], "alarms": ["20% false in the newest week, 90% before"]}}
+    counted = {"samples": 120, "incidents": 90, "noise": 88, "bound": 0.94}
+    floors = {
+        "usual": 0.85,
+        "min_samples": 100,
+        "names": {EVIL: {"floor": 0.62, **counted}, "B": {"floor": None, **counted}},
+    }
+    report = proven[0] | {
+        "drift": {"at": 1.0, "tests": 2, "alpha": 0.005, "all": {"checks": [check], "alarms": []}, "names": names},
+        "floors": floors,
+    }
+    text = page.render(report, None)
+    words = " ".join(" ".join(Elements(text).words).split())
+    assert "20% false in the newest week, 90% before" in words
+    assert "0.900 0.200 200 40 1e-09" in words
+    assert "0.62 120 90 88" in words
+    assert "none: told 120" in words
+    assert "<script>document.title" not in text

@@ -210,3 +210,20 @@ async def test_a_page_that_cannot_be_written_is_an_error(database, config, tmp_p
     await fill(database)
     assert await run("report", "--config", str(config), "--html", str(tmp_path / "no" / "report.html")) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+async def test_the_first_decision_says_what_the_audit_sample_did(database):
+    """Drawn, not drawn and told later, or not open to it; by instance, else by fingerprint."""
+    await store(
+        database,
+        *(started(name) for name in ("drawn", "held", "plain")), started("bare", instance=""),
+        decided("drawn", Verdict.NOTIFY, "i1", propensity=0.05), decided("plain", Verdict.NOTIFY, "i3"),
+        decided("held", Verdict.HOLD, "i2", propensity=0.95), decided("bare", Verdict.SUPPRESS, "i4", propensity=0.9),
+    )  # fmt: skip
+    await store(database, decided("held", Verdict.NOTIFY, "i2", at=T0 + 600), at=T0 + 600)
+    found = {one.episode: one for one in (await read(database)).episodes}
+
+    assert {name: (one.drawn, round(one.chance, 6), one.told) for name, one in found.items()} == {
+        "drawn": (True, 0.05, True), "held": (False, 0.05, True), "plain": (False, 1.0, True), "bare": (False, 0.1, False),
+    }  # fmt: skip
+    assert (found["held"].decided_at, found["held"].where, found["bare"].where) == (T0, "db-1", "bare")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from models.certificate import STALE_SECONDS, Certificate, Grant
 from sidecar.domain import Decision, Verdict
@@ -146,6 +147,70 @@ def test_one_confirmed_miss_takes_the_rung_away_until_it_is_earned_anew():
     assert world.fire(instance="eleven").verdict is Verdict.HOLD
 
 
+def test_an_alertname_with_a_drift_alarm_is_told_and_the_others_are_not():
+    """Its rung is observe until a later run finds no drift."""
+    world = ladder()
+    judged(world, 5)
+    sound = world.scoring.certificate
+    world.scoring = Fixed(0.95, replace(sound, drifted={"HighLatency": "20% false, 90% before"}))
+    assert world.fire(instance="drifted").verdict is Verdict.NOTIFY
+    world.scoring = Fixed(0.95, replace(sound, drifted={"Other": "20% false, 90% before"}))
+    assert world.fire(instance="sound").verdict is Verdict.HOLD
+
+
+def test_drift_over_all_lets_nothing_be_suppressed():
+    """What would be suppressed is held, and told if it still fires."""
+    world = ladder(suppress=0.92)
+    judged(world, 50)
+    world.scoring = Fixed(0.95, replace(world.scoring.certificate, unsettled="log-loss"))
+    assert world.fire(instance="held").verdict is Verdict.HOLD
+
+
+TUNED = {"feedback_loop": {"automation": {"auto_tune_thresholds": {}}}}
+
+
+def floored(world: World, score: float, **floors: float) -> Decision:
+    """What becomes of an alert of this score where votes have set these floors."""
+    certificate = replace(world.scoring.certificate, at=world.now, floors=floors)
+    world.scoring = Fixed(score, certificate)
+    return world.fire(instance=f"i{world.now}{score}{floors}")
+
+
+def test_an_alertname_with_a_floor_of_its_own_goes_by_it_where_that_is_certified():
+    """Its floor may be below the confidence_threshold of all others, and never below what the certificate has proven."""
+    world = ladder(hold=0.7, **TUNED)
+    judged(world, 5)
+    assert floored(world, 0.75, HighLatency=0.72).verdict is Verdict.HOLD
+    assert floored(world, 0.75, Other=0.72).verdict is Verdict.NOTIFY
+    assert floored(world, 0.69, HighLatency=0.6).verdict is Verdict.NOTIFY
+
+
+def test_a_floor_of_its_own_may_be_higher():
+    world = ladder(**TUNED)
+    judged(world, 5)
+    assert floored(world, 0.95, HighLatency=0.97).verdict is Verdict.NOTIFY
+    assert floored(world, 0.98, HighLatency=0.97).verdict is Verdict.HOLD
+    assert floored(world, 0.99, HighLatency=2.0).verdict is Verdict.NOTIFY, "no score proves it"
+
+
+@pytest.mark.parametrize("tuned", [{}, {"feedback_loop": {"automation": {"auto_tune_thresholds": {"enabled": False}}}}])
+def test_without_auto_tune_no_alertname_has_a_floor_of_its_own(tuned):
+    """What a run left behind counts no longer, once it is turned off."""
+    world = ladder(hold=0.7, **tuned)
+    judged(world, 5)
+    assert floored(world, 0.75, HighLatency=0.72).verdict is Verdict.NOTIFY
+    assert floored(world, 0.95, HighLatency=0.97).verdict is Verdict.HOLD
+
+
+def test_in_mode_auto_a_floor_of_its_own_only_raises():
+    """Nothing is certified there: what the operator wrote is not undercut."""
+    world = World(0.9, mode="auto", **NO_FOLDING, **TUNED)
+    prove(world, 0.9)
+    assert floored(world, 0.9, HighLatency=0.7).verdict is Verdict.SUPPRESS
+    assert floored(world, 0.8, HighLatency=0.7).verdict is not Verdict.SUPPRESS
+    assert floored(world, 0.9, HighLatency=0.95).verdict is not Verdict.SUPPRESS
+
+
 def test_what_clears_while_held_joins_the_incident_that_people_have_by_now():
     world = ladder(folding={"labels": ["instance"], "group": False})
     judged(world, 5)
@@ -201,6 +266,16 @@ def test_the_audit_sample_is_larger_in_the_first_month():
     world.now += 31 * 86400
     prove(world, 0.95)
     assert world.fire(instance="old").verdict is Verdict.HOLD
+
+
+def test_what_a_maintenance_window_keeps_back_is_not_sampled():
+    """Nobody estimates how many real incidents a window hides: an operator wanted it to."""
+    window = {"name": "weekly", "schedule": "0 8-18 * * *", "timezone": "UTC", "suppress": ["WARNING"]}
+    drawing = {"share": 0.9, "first_month": 0.9}
+    world = World(time_based_routing={"maintenance_windows": [window]}, audit_sample=drawing)
+    for n in range(20):
+        held = world.fire(instance=f"n{n}")
+        assert (held.verdict, held.propensity, held.marks) == (Verdict.HOLD, 1.0, ())
 
 
 def test_shadow_mode_keeps_nothing_back_and_is_not_sampled():

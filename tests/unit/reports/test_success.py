@@ -7,6 +7,7 @@ from math import isnan
 
 import pytest
 
+from models.evidence import least_hidden, most_hidden
 from sidecar.reports import text
 from sidecar.reports.hourly import show
 from sidecar.reports.success import quantile_bounds, resampled, success
@@ -176,3 +177,59 @@ def test_text_has_bounds_and_targets():
 
     assert "False positive rate" in said
     assert "100.0 %  [69.2 %, 100.0 %]  (target < 30 %) missed" in said
+
+
+# -------------------------------------------------------------------------------------------- what the audit sample shows
+
+
+def kept(n: int, said: str = "", *, drawn: bool = False, **more):
+    """An alert that a score would have kept back, on an instance of its own."""
+    return {
+        "where": f"k{n}",
+        "decided_at": NOON,
+        "chance": 0.1,
+        "drawn": drawn,
+        "said": said,
+        "interrupts": drawn,
+    } | more
+
+
+def test_the_miss_rate_comes_from_what_was_drawn():
+    """Of 30 real ones told and two drawn at a tenth: some 18 missed. What nobody was told of needs no vote for it."""
+    shown = [{"said": "tp", "where": f"t{n}", "decided_at": NOON} for n in range(30)]
+    drawn = [kept(n, "tp", drawn=True) for n in range(2)]
+    found = story(*shown, *drawn, *(kept(n) for n in range(10, 40)), kept(50, "fp", drawn=True))
+    missed, spared = metric(found, "audited_miss_rate"), metric(found, "audited_reduction")
+    assert missed["value"] == pytest.approx(18 / 50)
+    assert (missed["hits"], missed["trials"]) == (2, 32)
+    most = most_hidden(2, 0.1, 0.975)
+    least = least_hidden(2, 0.1, 0.975)
+    assert missed["low"] == pytest.approx((least - 2) / (30 + least))
+    assert missed["high"] == pytest.approx((most - 2) / (30 + most))
+    assert spared["value"] == pytest.approx(9 / 10)
+    assert "2 only because they were drawn, at 10%" in missed["note"]
+
+
+def test_what_a_hold_told_late_was_not_missed():
+    """Ten kept back at first and told when the hold ended, one drawn: all ten that it stands for are accounted for."""
+    late = [kept(n, "tp", interrupts=True) for n in range(1, 10)]
+    found = metric((story(kept(0, "tp", drawn=True), *late)), "audited_miss_rate")
+    assert found["value"] == 0.0
+    assert "9 after a hold" in found["note"]
+
+
+def test_what_was_kept_back_without_an_audit_sample_is_not_measured():
+    """And with nothing kept back, all is known."""
+    hidden = metric((story({"said": "tp"}, {"interrupts": False})), "audited_miss_rate")
+    assert (hidden["value"], hidden["why"]) == (None, "nothing that was kept back was open to the audit sample")
+    open_ = metric((story({"said": "tp"})), "audited_miss_rate")
+    assert (open_["value"], open_["low"], open_["high"]) == (0.0, 0.0, 0.0)
+    none = metric((story({"said": "fp"})), "audited_miss_rate")
+    assert (none["value"], none["why"]) == (None, "no alert was called real")
+
+
+def test_a_drawn_alert_that_nobody_judged_is_named():
+    """What is not judged is not counted, and the note says how many."""
+    found = metric((story({"said": "tp"}, kept(1, drawn=True))), "audited_miss_rate")
+    assert "1 drawn alerts were not judged" in found["note"]
+    assert found["high"] > 0.9

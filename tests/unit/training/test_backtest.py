@@ -61,6 +61,7 @@ def test_it_learns_and_holds_noise_and_loses_no_incident(played):
     alerts, results, night = played
     assert night.promoted
     assert "proved a threshold to hold" in night.summary()
+    assert "0 of them found that alertnames had drifted (0 in all), 0 that everything had" in night.summary()
     told = {one.incident for one, result in zip(alerts, results, strict=True) if result.delivered_at and one.incident}
     assert told == {one.incident for one in alerts if one.incident}
     last = START + (DAYS - 1) * 86400

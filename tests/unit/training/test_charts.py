@@ -34,6 +34,8 @@ def made(*rows, x=None):
         ended=np.full(count, np.nan),
         drawn=np.ones(count),
         guarded=np.zeros(count, dtype=np.bool_),
+        propensity=np.ones(count),
+        told=np.ones(count, dtype=np.bool_),
     )
     return part, np.array([row[1] for row in given])
 
