@@ -313,6 +313,10 @@ async def test_a_cluster_that_cannot_be_used_is_named(folder, place, capsys, mon
     for wrong in ([*place, "--scheduler", "tcp://127.0.0.1:1"], [*place, "--engine", "dask", "--scheduler", "x"]):
         assert await run_in_thread(*wrong) == 2
         assert "--scheduler needs --engine dask, and --data" in capsys.readouterr().err
+    hinted = Path(place[-1]).with_name("hinted.yml")
+    hinted.write_text(Path(place[-1]).read_text("utf-8") + "training: {implicit_evidence: true}\n", "utf-8")
+    assert await run_in_thread("run", "--config", str(hinted), "--engine", "dask") == 2
+    assert "learns from votes alone" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert await run_in_thread(*asked) == 1
     assert "pip install 'alertmanager-sidecar[cluster]'" in capsys.readouterr().err
