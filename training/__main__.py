@@ -1,4 +1,4 @@
-"""The command line of training: run, backtest, prior, list, promote, rollback, nab."""
+"""The command line of training: run, export, backtest, prior, list, promote, rollback, nab."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -26,10 +27,15 @@ from sidecar.store import training as stored
 from sidecar.store.engine import Database, check_exists, open_engine
 from training import promote
 
+if TYPE_CHECKING:
+    from training.source import Given
+
 EXAMPLES = """examples:
   python -m training run --config sidecar.yml              train, prove, promote
   python -m training run --config sidecar.yml --dry-run    the same, and change nothing
   python -m training run --config sidecar.yml --html report.html --json report.json
+  python -m training export /mnt/votes --config sidecar.yml    what there is to learn from, as Parquet files
+  python -m training run --engine dask --data /mnt/votes --scheduler tcp://scheduler:8786
   python -m training backtest history.jsonl.gz --out decisions.jsonl
   python -m training prior ours-*.jsonl.gz --out prior/    what to begin with, from labelled histories of your own
   python -m training list --config sidecar.yml
@@ -38,7 +44,7 @@ EXAMPLES = """examples:
   python -m training nab NAB/ --json nab.json              the streaming detector on the Numenta Anomaly Benchmark
 
 exit codes: 0 done or promoted, 3 refused by the gate (the model in service stays), 2 wrong usage or configuration,
-1 the database could not be reached
+1 the database, the folder or the cluster could not be used
 """
 PROMOTED, FAILED, USAGE, REFUSED = 0, 1, 2, 3
 
@@ -95,6 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--html", type=_file, metavar="FILE", help="write a page with plots and every miss, in one file")
     run.add_argument("--seed", type=int, default=1, help="the same data and seed give the same model; default: 1")
     run.add_argument("--search", action="store_true", help="try a small grid of settings; takes some times as long")
+    run.add_argument("--data", type=Path, metavar="DIR", help="learn from what `export` wrote, not from the store")
+    about = "dask: two processes of this machine, or the workers of --scheduler; needs the extra [cluster]"
+    run.add_argument("--engine", choices=("local", "dask"), default="local", help=about)
+    about = "of a running Dask scheduler, as tcp://host:8786; its workers must see --data too"
+    run.add_argument("--scheduler", metavar="ADDRESS", help=about)
+    about = "write what there is to learn from into a new folder of Parquet files, in the order of time"
+    add("export", _export, about).add_argument("folder", type=Path, metavar="DIR", help="made by it")
     _add_backtest(commands)
     _add_prior(commands)
     add("list", _list, "what was trained, newest first")
@@ -230,12 +243,32 @@ def _file(text: str) -> Path:
 
 
 async def _run(options: argparse.Namespace, config: Config, database: Database) -> int:
-    from training import findings, floors, job  # noqa: PLC0415 -- the other commands need no numpy
+    from training import source  # noqa: PLC0415 -- the other commands need no numpy
+
+    wrong = _wrong(options, config)
+    if wrong:
+        print(f"training: {wrong}", file=sys.stderr)
+        return USAGE
+    async with source.given(database, options.data, options.engine, options.scheduler) as given:
+        return await _train(options, config, database, given)
+
+
+def _wrong(options: argparse.Namespace, config: Config) -> str:
+    """Which options do not go together; empty when all is well."""
+    if options.scheduler is not None and (options.engine != "dask" or options.data is None):
+        return "--scheduler needs --engine dask, and --data DIR that its workers see too"
+    if options.engine == "dask" and config.training.implicit_evidence:
+        return "--engine dask learns from votes alone: turn training.implicit_evidence off, or use --engine local"
+    return ""
+
+
+async def _train(options: argparse.Namespace, config: Config, database: Database, given: Given) -> int:
+    from training import findings, floors, job  # noqa: PLC0415 -- as above
 
     now = time.time()
     secret = config.training.signing_key
     key = None if secret is None else secret.get_secret_value().encode()
-    known = await promote.gather(database, key)
+    champion = await promote.champion(database, key)
     with tempfile.TemporaryDirectory(prefix="sidecar-training-") as place:
         folder = Path(place) / "artifact"
         with tqdm(total=len(job.STEPS), unit="step", disable=None, leave=False) as bar:
@@ -245,8 +278,8 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
                 bar.update(1)
 
             result = job.run(
-                known.rows,
-                known.votes,
+                given.rows,
+                given.votes,
                 now=now,
                 folder=folder,
                 min_votes=config.training.min_votes,
@@ -255,9 +288,10 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
                 holds=config.holding.max,
                 tune=floors.tuning(config),
                 hinted=config.training.implicit_evidence,
-                guarded=lambda labels, severity: guarded(labels, severity, config),
+                guarded=partial(guarded, config=_shareable(config)),
+                build=given.build,
                 key=key,
-                champion=known.champion,
+                champion=champion,
                 seed=options.seed,
                 prior=bundled_prior(lambda why: print(f"without the bundled prior: {why}", file=sys.stderr)),
                 search=options.search,
@@ -271,6 +305,19 @@ async def _run(options: argparse.Namespace, config: Config, database: Database) 
         print("nothing stored: a dry run" if options.dry_run else f"promoted: {result.version}")
     await findings.write(database, config, result, options.html, options.json)
     return PROMOTED if result.promoted else REFUSED
+
+
+def _shareable(config: Config) -> Config:
+    """What the guard reads and no secret: it goes to the workers of a cluster."""
+    return Config.model_validate({}).model_copy(update={"guard": config.guard})
+
+
+async def _export(options: argparse.Namespace, _: Config, database: Database) -> int:
+    from training import source  # noqa: PLC0415 -- as above
+
+    count = await source.export(database, options.folder)
+    print(f"{count} episodes in {options.folder}")
+    return PROMOTED
 
 
 async def _list(_: argparse.Namespace, __: Config, database: Database) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 
 from models.certificate import Certificate, Grant, speaks_against
 from models.evidence import upper_bound, upper_bound_seen
-from training.dataset import DISPUTED, Dataset
+from training.dataset import DISPUTED, Dataset, Floats
 
 GAP_SECONDS: Final = 1800.0  # between an alert's end and the next one's start: more begins another cluster
 IN_TIME: Final = 900.0  # s from a cluster's first alert until people must have been told
@@ -54,10 +54,11 @@ def certify(
     """
     found = sorted(clusters(data, now), key=lambda cluster: data.started[cluster.places[0]])
     found = [cluster for cluster in found if data.trained[list(cluster.places)].all()]
+    against = data.observe(_against)
 
     def granted(waits: Mapping[str, float], allowed: float, allowed_lost: float) -> Grant:
-        late = [_survives(data, cluster, waits, IN_TIME) for cluster in found]
-        lost = [_survives(data, cluster, waits, inf) for cluster in found]
+        late = [_survives(data, against, cluster, waits, IN_TIME) for cluster in found]
+        lost = [_survives(data, against, cluster, waits, inf) for cluster in found]
         return walk(late, lost, found, budget=allowed, lost_budget=allowed_lost, floor=floor, alpha=alpha)
 
     late = min(MOST, HOLD_FACTOR * budget)
@@ -90,7 +91,11 @@ def _cluster(data: Dataset, places: list[int]) -> Cluster:
     return Cluster(tuple(places), ceil(1.0 / max(likeliest, LEAST_CHANCE)), max(min(seen, likeliest), LEAST_CHANCE))
 
 
-def _survives(data: Dataset, cluster: Cluster, holds: Mapping[str, float], within: float) -> float:
+def _against(x: Floats) -> Floats:
+    return np.array([bool(speaks_against(row)) for row in x], dtype=np.bool_)
+
+
+def _survives(data: Dataset, against: Floats, cluster: Cluster, holds: Mapping[str, float], within: float) -> float:
     """The highest threshold that still lets people know of it within that many seconds: TELLS when every one does."""
     began = data.started[cluster.places[0]]
     lowest = 1.0 + STEP
@@ -101,7 +106,7 @@ def _survives(data: Dataset, cluster: Cluster, holds: Mapping[str, float], withi
         score, wait = data.served[place], holds.get(str(data.severity[place]), 0.0)
         lasted = data.ended[place] - data.at[place]
         released = 0.0 < wait < lasted and late + wait <= within  # no end: NaN, and not counted on
-        if data.guarded[place] or isnan(score) or released or speaks_against(data.x[place]):
+        if data.guarded[place] or isnan(score) or released or against[place]:
             return TELLS
         lowest = min(lowest, float(score))
     return lowest

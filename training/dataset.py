@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,7 @@ from training.labels import Label, Vote, labels
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
+Guard = Callable[[Mapping[str, str], str], bool]
 
 CLIP: Final = 10.0  # most that an inverse propensity may weigh: one audited alert is no stand-in for twenty
 TRAINED: Final = "fp-"  # how the version of a trained model begins
@@ -104,6 +105,11 @@ class Dataset:
         """Where people agree enough to count it as one or the other."""
         return np.flatnonzero(self.label != DISPUTED)
 
+    def observe(self, function: Callable[[Floats], Any]) -> npt.NDArray[Any]:
+        """What `function` makes of `x`, one entry per episode. It must make the same of each row wherever it stands."""
+        found: npt.NDArray[Any] = function(self.x)
+        return found
+
     @property
     def together(self) -> Floats:
         """How many of these episodes are of the same incident, itself included: alerts of one say much the same."""
@@ -114,10 +120,20 @@ class Dataset:
     def content_hash(self) -> str:
         """Of everything that a model can see."""
         content = hashlib.sha256()
-        for array in (self.x, self.label, self.weight, self.at, self.known_at):
+        for piece in self._observed():
+            content.update(piece)
+        for array in (self.label, self.weight, self.at, self.known_at):
             content.update(np.ascontiguousarray(array).tobytes())
         content.update("\n".join(self.incident.tolist()).encode())
         return content.hexdigest()
+
+    def _observed(self) -> Iterable[bytes]:
+        return (np.ascontiguousarray(self.x).tobytes(),)
+
+    def undrawn(self) -> Dataset:
+        """As it is when telling decides nothing about voting."""
+        weight = self.weight * np.maximum(self.drawn, 1.0 / CLIP)
+        return replace(self, weight=weight, drawn=np.ones(len(self)), kept_since=inf, chance=1.0)
 
 
 class Proof(NamedTuple):
@@ -136,17 +152,20 @@ def always_told(_: Mapping[str, str], severity: str) -> bool:
 def build(
     rows: Iterable[Sequence[Any]],
     votes: Iterable[Vote],
-    guarded: Callable[[Mapping[str, str], str], bool] = always_told,
+    guarded: Guard = always_told,
+    *,
+    all_told: bool | None = None,
 ) -> Dataset:
     """Rows are as `Row`, votes as `labels.Vote`; only the first row of each episode counts.
 
-    `guarded` says of labels and severity whether an alert is told whatever its score.
+    `guarded` says of labels and severity whether an alert is told whatever its score. `all_told` is for rows that are a
+    part of all there are: whether people were told of each of these.
     """
-    return assemble(rows, labels(votes), guarded)
+    return assemble(rows, labels(votes), guarded, all_told=all_told)
 
 
 def assemble(
-    rows: Iterable[Sequence[Any]], given: Mapping[str, Label], guarded: Callable[[Mapping[str, str], str], bool]
+    rows: Iterable[Sequence[Any]], given: Mapping[str, Label], guarded: Guard, *, all_told: bool | None = None
 ) -> Dataset:
     """`build`, of labels by episode."""
     first: dict[str, Row] = {}
@@ -160,7 +179,8 @@ def assemble(
     usable = [row for row in first.values() if len(row.observation) == len(FEATURES)]
     usable.sort(key=lambda row: (row.at, row.episode))
     found = [given[row.episode] for row in usable]
-    drawn, (kept_since, chance) = _drawn(usable), _kept(usable, open_to_draw)
+    every = all(row.told for row in usable) if all_told is None else all_told
+    drawn, (kept_since, chance) = _drawn(usable, every), kept(open_to_draw, every)
     shares = [1.0 / max(chance, 1.0 / CLIP) for chance in drawn]
     nothing = float("nan")
     return Dataset(
@@ -188,27 +208,27 @@ def assemble(
     )
 
 
-def _drawn(rows: Sequence[Row]) -> list[float]:
+def _drawn(rows: Sequence[Row], all_told: bool) -> list[float]:
     """The chance of each row to be voted on: below 1 for what only the audit sample told.
 
     Where what nobody was told of has votes too, telling decides nothing about voting.
     """
-    if not all(row.told for row in rows):
+    if not all_told:
         return [1.0 for _ in rows]
     return [row.propensity if row.propensity < DISPUTED else 1.0 for row in rows]
 
 
-def _kept(rows: Sequence[Row], open_to_draw: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def kept(open_to_draw: Sequence[tuple[float, float]], all_told: bool) -> tuple[float, float]:
     """(since when, least chance) that what was kept back is seen only when it is drawn; (inf, 1) when it never was.
 
     Nothing was hidden before the first alert was kept back. Where only what was drawn is on record, nobody knows when
-    that was: then nothing counts as fully seen.
+    that was: then nothing counts as fully seen. `open_to_draw` has (at, propensity) of all that is not told for sure.
     """
-    if not open_to_draw or not all(row.told for row in rows):
+    if not open_to_draw or not all_told:
         return inf, 1.0
-    kept = [at for at, propensity in open_to_draw if propensity >= DISPUTED]
+    hidden = [at for at, propensity in open_to_draw if propensity >= DISPUTED]
     chances = (propensity if propensity < DISPUTED else 1.0 - propensity for _, propensity in open_to_draw)
-    return (min(at for at, _ in open_to_draw) if kept else -inf), min(chances)
+    return (min(at for at, _ in open_to_draw) if hidden else -inf), min(chances)
 
 
 def _floats(values: Sequence[Any]) -> Floats:

@@ -8,6 +8,7 @@ order of what nobody voted on stays much as the prior has it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import singledispatch
 from typing import Any, Final
 
 import numpy as np
@@ -107,40 +108,60 @@ def weights(data: Dataset) -> Floats:
 
 
 def _fit(train: Dataset, setup: Setup, choice: dict[str, Any], rounds: int | None = None) -> Fitted:
-    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
-
     settings = parameters(len(train), setup.seed, setup.threads) | choice
     stops = rounds is None and len(train) >= ENOUGH_TO_STOP
     cut = len(train) - int(STOP_SHARE * len(train)) if stops else len(train)
     weight = weights(train)
     base = None if setup.prior is None else _base(setup.prior, train, weight, cut)
     known = 0 if base is None else base.num_trees()
-    data = _data(train, weight, slice(0, cut), hints=setup.hints)
-    losses: dict[str, Any] = {}
+    most = ROUNDS if stops else FEW_ROUNDS if rounds is None else rounds
+    booster, curve = boost(train, weight, settings, cut, most, base, setup.hints)
     if stops:
-        newest = _data(train, weight, slice(cut, None), data)
-        stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False), lightgbm.record_evaluation(losses)]
-        booster = lightgbm.train(settings, data, ROUNDS, valid_sets=[newest], callbacks=stop, init_model=base)
         added = max(LEAST_ROUNDS, booster.best_iteration - known) if booster.best_iteration > 0 else ROUNDS
     else:
-        booster = lightgbm.train(settings, data, FEW_ROUNDS if rounds is None else rounds, init_model=base)
         added = booster.num_trees() - known
     trees = min(known + added, booster.num_trees())
     gain: Floats = np.asarray(booster.feature_importance("gain", iteration=trees), dtype=np.float64)
     shares = gain / gain.sum() if gain.sum() > 0 else gain
-    curve = losses.get("valid_0", {}).get("cross_entropy")
     return Fitted(
         booster.model_to_string(num_iteration=trees),
         trees - known,
         settings,
         dict(zip(FEATURES, (float(share) for share in shares), strict=True)),
-        None if curve is None else float(min(curve)),
+        min(curve) if curve else None,
     )
+
+
+@singledispatch
+def boost(
+    train: Dataset,
+    weight: Floats,
+    settings: dict[str, Any],
+    cut: int,
+    rounds: int,
+    base: Any = None,
+    hints: Dataset | None = None,
+) -> tuple[Any, list[float]]:
+    """(booster, log-loss after each round) of at most `rounds` trees on the first `cut` episodes, after those of `base`.
+
+    The episodes from `cut` on stop it: its `best_iteration` has the least loss on them. Without such a part there are
+    no losses. How it is done depends on where the dataset is: another class of it registers its own way.
+    """
+    import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
+
+    data = _data(train, weight, slice(cut), hints=hints)
+    if cut == len(train):
+        return lightgbm.train(settings, data, rounds, init_model=base), []
+    losses: dict[str, Any] = {}
+    newest = _data(train, weight, slice(cut, None), data)
+    stop: list[Any] = [lightgbm.early_stopping(PATIENCE, verbose=False), lightgbm.record_evaluation(losses)]
+    booster = lightgbm.train(settings, data, rounds, valid_sets=[newest], callbacks=stop, init_model=base)
+    return booster, [float(loss) for loss in losses["valid_0"]["cross_entropy"]]
 
 
 def _base(prior: Prior, train: Dataset, weight: Floats, cut: int) -> Any:
     """The prior, scaled to the labels before the part that stops."""
-    known = prior.log_odds(train.x[:cut])
+    known = train.take(np.arange(cut)).observe(prior.log_odds)
     return prior.booster(*calibrate.platt(known, train.label[:cut], weight[:cut]))
 
 

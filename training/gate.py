@@ -94,10 +94,11 @@ def contradiction(dataset: Dataset) -> tuple[float, int]:
     What is true of an alert is mostly true of it an hour later: labels flipped at random show up here first.
     """
     groups: dict[tuple[str, str], list[float]] = {}
+    false = dataset.false_positive  # made once: it is another array each time it is asked for
     for place in dataset.decided:
         if dataset.incident[place]:
             key = (dataset.incident[place], dataset.alertname[place])
-            groups.setdefault(key, []).append(float(dataset.false_positive[place]))
+            groups.setdefault(key, []).append(float(false[place]))
     against = total = 0
     for found in groups.values():
         if len(found) < 3:

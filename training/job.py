@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +55,8 @@ def run(
     holds: Mapping[str, float] = {},
     tune: floors.Tuning | None = None,
     hinted: bool = False,
-    guarded: Callable[[Mapping[str, str], str], bool] = dataset.always_told,
+    guarded: dataset.Guard = dataset.always_told,
+    build: Callable[..., Dataset] = dataset.build,
     prior: Prior | None = None,
     search: bool = False,
     trial: bool = True,
@@ -67,11 +69,12 @@ def run(
     the least score that may keep an alert back, `holds`, the longest holds in seconds by severity, `tune`, how
     alertnames get floors of their own, and `guarded`, which alerts are told whatever their score. With `hinted` the fit
     learns from implicit evidence too. Whether the model serves is for the caller: `promoted` says that it may. Without
-    `trial` the artifact is not tried in a process of its own: for what serves here and now only.
+    `trial` the artifact is not tried in a process of its own: for what serves here and now only. `build` makes the
+    dataset, from rows and votes or from what it has elsewhere.
     """
     progress("dataset")
     rows, votes = list(rows), list(votes)
-    data = dataset.build(rows, votes, guarded)
+    data = build(rows, votes, guarded)
     report = _about(data, now, seed)
     progress("split")
     parts = split.split(data) if len(data) >= max(2, min_votes) else None
@@ -152,7 +155,7 @@ def _calibrated(
 ) -> tuple[Trained, Floats]:
     """The model with its calibration, and its scores on the validation part, each calibrated without itself."""
     progress("calibrate")
-    golden = validation.x[np.linspace(0, len(validation) - 1, min(GOLDEN_ROWS, len(validation))).astype(int)]
+    golden = validation.take(np.linspace(0, len(validation) - 1, min(GOLDEN_ROWS, len(validation))).astype(int)).x
     trained = Trained(
         model=fitted.model,
         slope=1.0,
@@ -177,9 +180,13 @@ def _window(part: Dataset) -> tuple[float, float]:
 
 def _raw(model: str, part: Dataset) -> Floats:
     """The model's own log-odds, one entry per episode."""
+    return part.observe(partial(_scored, model))
+
+
+def _scored(model: str, x: Floats) -> Floats:
     import lightgbm  # noqa: PLC0415 -- heavy, and needs libgomp: only where a model is made
 
-    found: Floats = np.asarray(lightgbm.Booster(model_str=model).predict(part.x, raw_score=True, num_threads=1))
+    found: Floats = np.asarray(lightgbm.Booster(model_str=model).predict(x, raw_score=True, num_threads=1))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from models.artifact import Artifact, ArtifactError, pack, read, try_out, unpack
 from sidecar.store import training
@@ -13,21 +12,11 @@ from sidecar.store.engine import Connection, Database
 from training.job import TRY_SECONDS, Result
 
 
-class Known(NamedTuple):
-    """What a run starts from."""
-
-    rows: list[tuple[Any, ...]]
-    votes: list[tuple[Any, ...]]
-    champion: Artifact | None
-
-
-async def gather(database: Database, key: bytes | None) -> Known:
-    """Decisions, votes and the champion. Raises StoreError."""
+async def champion(database: Database, key: bytes | None) -> Artifact | None:
+    """What serves now. Raises StoreError."""
     async with database.read() as connection:
-        rows = await training.decisions_for_training(connection)
-        votes = await training.votes_for_training(connection)
         found = await training.champion(connection)
-    return Known(rows, votes, None if found is None else load(found[1], key))
+    return None if found is None else load(found[1], key)
 
 
 def load(files: dict[str, str], key: bytes | None) -> Artifact | None:

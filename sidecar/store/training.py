@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sidecar.store.queries import seen_by
 from sidecar.store.tables import artifacts, decisions, episodes, votes
 
+PIECE: Final = 500  # episodes per query: databases take so many parameters and no more
+EXPORT_SECONDS: Final = 3600
 CHAMPION, RETIRED, REFUSED = "champion", "retired", "refused"
 
 
@@ -19,10 +22,40 @@ async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any,
 
     Rows: (episode, incident, at, severity, alertname, observation, model, propensity, score, started, ended, labels, told).
     """
+    return [_decided(row) for row in await connection.execute(_first_decisions())]
+
+
+async def pieces_for_training(
+    connection: AsyncConnection, beside: AsyncConnection, size: int
+) -> AsyncIterator[list[tuple[Any, ...]]]:
+    """The same, each with its votes at the end, `size` at a time: never all in memory.
+
+    `beside` is another connection, which looks up the votes while the first is being read.
+    """
+    if connection.dialect.name == "postgresql":  # the order of millions takes longer than a statement of the server may
+        await connection.execute(text(f"SET LOCAL statement_timeout = {EXPORT_SECONDS * 1000}"))
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    query = _first_decisions()
+    async with connection.stream(query.execution_options(yield_per=size)) as result:
+        async for piece in result.partitions(size):
+            said = await _votes_on(beside, [row[0] for row in piece])
+            yield [(*_decided(row), said[row[0]]) for row in piece]
+
+
+async def _votes_on(connection: AsyncConnection, names: Sequence[str]) -> dict[str, list[tuple[Any, ...]]]:
+    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in names}
+    for start in range(0, len(names), PIECE):
+        query = _votes().where(votes.c.episode.in_(names[start : start + PIECE]))
+        for row in await connection.execute(query):
+            found[row[0]].append(tuple(row))
+    return found
+
+
+def _first_decisions() -> Any:
     place = func.row_number().over(partition_by=decisions.c.episode, order_by=(decisions.c.seq, decisions.c.n))
-    first = select(decisions, place.label("place")).where(decisions.c.observation != "").subquery()
-    later = decisions.alias("later")
-    query = (
+    seen = select(decisions, place.label("place")).where(decisions.c.observation != "")
+    first, later = seen.subquery(), decisions.alias("later")
+    return (
         select(
             first.c.episode,
             first.c.incident,
@@ -42,17 +75,19 @@ async def decisions_for_training(connection: AsyncConnection) -> list[tuple[Any,
         .where(first.c.place == 1)
         .order_by(first.c.at, first.c.episode)
     )
-    rows = await connection.execute(query)
-    return [
-        (*row[:5], seen_by(row[5]), *row[6:11], msgspec.json.decode(row[11], type=dict[str, str]), bool(row[12]))
-        for row in rows
-    ]
+
+
+def _decided(row: Any) -> tuple[Any, ...]:
+    return (*row[:5], seen_by(row[5]), *row[6:11], msgspec.json.decode(row[11], type=dict[str, str]), bool(row[12]))
 
 
 async def votes_for_training(connection: AsyncConnection) -> list[tuple[Any, ...]]:
     """Rows: (episode, who, kind, at, retracted)."""
-    query = select(votes.c.episode, votes.c.who, votes.c.kind, votes.c.at, votes.c.retracted).order_by(votes.c.at)
-    return [tuple(row) for row in await connection.execute(query)]
+    return [tuple(row) for row in await connection.execute(_votes())]
+
+
+def _votes() -> Any:
+    return select(votes.c.episode, votes.c.who, votes.c.kind, votes.c.at, votes.c.retracted).order_by(votes.c.at)
 
 
 async def save_artifact(

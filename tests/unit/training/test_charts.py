@@ -178,3 +178,11 @@ def test_disputed_labels_are_left_out(trained):
 
     assert found["misses"] == []
     assert found["headline"]["incidents_lost"]["share"] is None
+
+
+def test_drift_is_measured_on_a_sample_of_many(monkeypatch):
+    """Evenly over time, the first and the last included; of few it is all of them."""
+    part, _ = made(*[(0, 0.5)] * 50)
+    assert charts._sample(part) is part
+    monkeypatch.setattr(charts, "SAMPLE", 8)
+    assert charts._sample(part).episode.tolist() == [f"e{number}" for number in (0, 7, 14, 21, 28, 35, 42, 49)]
