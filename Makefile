@@ -161,7 +161,7 @@ LOCK := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate
 .PHONY: lock
 lock: .venv/.dev
 	$(LOCK) --extra train --output-file requirements.lock pyproject.toml
-	$(LOCK) --extra train --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(LOCK) --extra train --extra cluster --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
 .PHONY: clean
 clean:

@@ -106,7 +106,7 @@ def _check(client: Any, files: Sequence[Path]) -> None:
             )
 
 
-INSTALL: Final = "install alertmanager-sidecar[cluster] there, in the version that is here"
+INSTALL: Final = "install alertmanager-sidecar[train,cluster] there, in the version that is here"
 
 
 def _look(path: Path) -> tuple[str, bool]:

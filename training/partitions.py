@@ -187,7 +187,7 @@ def _parquet() -> Any:
     return pyarrow.parquet
 
 
-MISSING: Final = "this needs the Python package {}: pip install 'alertmanager-sidecar[cluster]'"
+MISSING: Final = "this needs the Python package {}: pip install 'alertmanager-sidecar[train,cluster]'"
 
 
 def _line(error: Exception) -> str:

@@ -319,7 +319,7 @@ async def test_a_cluster_that_cannot_be_used_is_named(folder, place, capsys, mon
     assert "learns from votes alone" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert await run_in_thread(*asked) == 1
-    assert "pip install 'alertmanager-sidecar[cluster]'" in capsys.readouterr().err
+    assert "pip install 'alertmanager-sidecar[train,cluster]'" in capsys.readouterr().err
 
 
 def damaged(folder: Path, into: Path) -> list[tuple[Path, str]]:
