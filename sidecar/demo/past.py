@@ -12,6 +12,7 @@ from typing import Final
 from tqdm import tqdm
 
 from models.artifact import read
+from models.prior import Prior, PriorError, load
 from models.scorers import LightGBMScorer
 from sidecar.config import Config
 from sidecar.decider import Decider
@@ -56,17 +57,29 @@ def _learned(promoted: list[str]) -> str:
     return "  No night promoted a model: the gate found no candidate that earned it.\n"
 
 
+def _prior(history: list[HistoryAlert]) -> Prior | None:
+    """The bundled prior, without what it learned from this very history; None, and it is said why, where there is none."""
+    from training.prior import identities  # noqa: PLC0415 - scikit-learn and pandas load slowly
+
+    try:
+        return load(identities=identities(history))
+    except PriorError as error:
+        print(f"Without the bundled prior: {error}.\n")
+        return None
+
+
 async def _replay(
     history: list[HistoryAlert], config: Config, place: Path, progress: Callable[[int], object]
 ) -> tuple[list[Result], list[str]]:
     database = Database(open_engine(f"sqlite:///{place / 'replay.db'}"))
     await schema.upgrade(database)
-    replay, scorers = Replay(history, config), Scorers()
+    prior = _prior(history)
+    replay, scorers = Replay(history, config), Scorers(prior=prior)
     decider = Decider(database, State(), scorers, lambda: config, replay.clock, replay.note)
     promoted: list[str] = []
 
     async def nightly(now: float) -> None:
-        version = await train(database, scorers, config, place, now)
+        version = await train(database, scorers, config, place, now, prior)
         if version is not None:
             promoted.append(version)
 
@@ -77,7 +90,9 @@ async def _replay(
     return results, promoted
 
 
-async def train(database: Database, scorers: Scorers, config: Config, place: Path, now: float) -> str | None:
+async def train(
+    database: Database, scorers: Scorers, config: Config, place: Path, now: float, prior: Prior | None
+) -> str | None:
     """One night: bring the tables up to date, train on what is known, serve what was promoted."""
     from training.job import certificate_of, run  # noqa: PLC0415 - scikit-learn and pandas load slowly
 
@@ -94,7 +109,7 @@ async def train(database: Database, scorers: Scorers, config: Config, place: Pat
     result = run(
         rows, votes, now=now, min_votes=config.training.min_votes, key=None, champion=standing, folder=folder,
         miss_budget=config.training.miss_budget, floor=config.confidence_threshold, holds=config.holding.max,
-        guarded=lambda labels, severity: guarded(labels, severity, config),
+        guarded=lambda labels, severity: guarded(labels, severity, config), prior=prior,
     )  # fmt: skip
     scorers.certificate = certificate_of(result.report)
     if not result.promoted or result.version is None:
