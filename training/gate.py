@@ -26,16 +26,14 @@ def before_fit(dataset: Dataset, parts: Split | None, min_votes: int) -> list[st
         return ["empty: no voted episode has a stored observation"]
     if len(dataset) < min_votes:
         return [f"too few: {len(dataset)} voted episodes, {min_votes} are needed"]
-    reasons = []
-    if parts is not None:
-        for name, places in (("training", parts.train), ("validation", parts.validation)):
-            noise = int(dataset.false_positive[places].sum())
-            if noise in {0, len(places)}:
-                only = "false positives" if noise else "real alerts"
-                reasons.append(
-                    f"one class: the {name} part holds {only} only" if len(places) else f"empty: the {name} part"
-                )
-    return reasons
+    if parts is None:
+        return []
+    if not len(parts.train) or not len(parts.validation):
+        return [f"empty: the {'validation' if len(parts.train) else 'training'} part"]
+    noise = int(dataset.false_positive[parts.train].sum())
+    if noise in {0, len(parts.train)}:
+        return [f"one class: the training part holds {'false positives' if noise else 'real alerts'} only"]
+    return []
 
 
 def untrusted(dataset: Dataset) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.dataset import Dataset, Places
 
-NEWEST: Final = (0.2, 0.3, 0.4, 0.5)  # share of the episodes that validate: more, while the newest are of one class
+NEWEST: Final = 0.2  # share of the episodes that validate
 SMALL: Final = 500  # up to so many episodes, a split by time with one class on a side gives way to one by class
 KEEP: Final = 0.5  # the label delay takes at most this share of what could be learned from
 
@@ -23,24 +23,21 @@ class Split:
 
 
 def split(dataset: Dataset) -> Split:
-    """The newest fifth of the episodes, whole incidents, validate; the rest train as far as known by then.
+    """The newest fifth of the episodes, whole incidents, validates; the rest trains as far as known by then.
 
-    Up to the newest half, where there are both kinds in no less.
+    A quiet week is no reason not to learn: many episodes may validate with one class only, few are split by class.
     """
     everything = np.arange(len(dataset))
-    for newest in NEWEST:
-        train, validation = _by_incident(dataset, everything, newest)
-        if _both_classes(dataset, train) and _both_classes(dataset, validation):
-            return _without_late(dataset, train, validation)
-    newest = NEWEST[0]
-    train, validation = _by_incident(dataset, everything, newest)
+    train, validation = _by_incident(dataset, everything, NEWEST)
+    if _both_classes(dataset, train) and (_both_classes(dataset, validation) or len(dataset) > SMALL):
+        return _without_late(dataset, train, validation)
     if len(dataset) > SMALL:
         return Split(train, validation, "by time", 0)
     for method, cut in (
         ("by time within each class", _by_incident),
         ("by time within each class, incidents cut", _by_row),
     ):
-        parts = [cut(dataset, np.flatnonzero(dataset.false_positive == noise), newest) for noise in (False, True)]
+        parts = [cut(dataset, np.flatnonzero(dataset.false_positive == noise), NEWEST) for noise in (False, True)]
         train = np.sort(np.concatenate([part[0] for part in parts]))
         validation = np.sort(np.concatenate([part[1] for part in parts]))
         if _both_classes(dataset, train) and _both_classes(dataset, validation):
