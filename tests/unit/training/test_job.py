@@ -8,7 +8,7 @@ from models.artifact import pack, read
 from models.features import vector
 from models.scorers import LightGBMScorer
 from tests.unit.training.history import keys, taught
-from training import fit
+from training import charts, fit, page
 from training.job import STEPS, run
 
 
@@ -148,3 +148,17 @@ def test_a_signed_artifact_needs_its_key(tmp_path):
     result = run(rows, votes, now=at, folder=tmp_path / "a", min_votes=50, key=b"k")
     assert read(tmp_path / "a", b"k").version == result.version
     assert read(tmp_path / "a", b"k").manifest["signed"] is True
+
+
+def test_after_a_quiet_week_a_model_is_made_and_reported(tmp_path):
+    """With noise alone among the newest it is trained, calibrated and promoted; the report leaves out what needs both."""
+    rows, votes, _, at = taught(1000)
+    quiet = {row[0] for n, row in enumerate(rows) if n >= 600 and row[4] != "Flaky"}
+    rows, votes = [row for row in rows if row[0] not in quiet], [vote for vote in votes if vote[0] not in quiet]
+    result = run(rows, votes, now=at + 60.0, folder=tmp_path / "artifact", min_votes=50)
+    assert (result.promoted, result.refused) == (True, [])
+    assert result.report["metrics"]["real"] == 0
+    assert "roc_auc" not in result.report["metrics"]
+    assert result.report["metrics"]["calibration_error"] < 0.1
+    drawn = charts.charts(result.proof, threshold=0.85, importance=result.report["importance"])
+    assert result.version in page.render(result.report, drawn)
