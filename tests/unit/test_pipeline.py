@@ -138,6 +138,22 @@ def test_a_raised_severity_reaches_receivers_that_were_not_told_and_interrupts_t
     ]
 
 
+def test_a_raised_severity_that_is_not_guarded_interrupts_nobody_twice():
+    """WARNING in an incident of INFO: those who have it see the change, those who have not are told."""
+    routes = {"INFO": ["mail"], "WARNING": ["mail", "page"]}
+    world = World(
+        time_based_routing={"always": {"schedule": "0 0-23 * * *", "routes": routes}},
+        receivers=[{"name": name, "log_configs": [{}]} for name in ("default", "mail", "page")],
+    )
+    world.fire(severity="info")
+    world.now += 60
+    raised = world.fire(alertname="Down", severity="warning")
+    assert (raised.verdict, raised.interrupts) == (Verdict.FOLD, False)
+    told = {d.receiver.split("/")[0]: d.kind for d in world.last.deliveries}
+    assert told.pop("page") == "notify"
+    assert "raise" not in told.values()
+
+
 def test_a_dead_letter_tells_nobody_so_the_next_repeat_does():
     world = World()
     first = world.fire()
