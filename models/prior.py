@@ -136,7 +136,7 @@ def verified(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(manifest_bytes)
         _check(manifest)
         files = {name: _read(folder / name) for name in manifest["models"]}
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PriorError(f"{folder.name}: manifest.json is not as this version reads it: {error!r}") from error
     if _read(folder / HASHES).decode("utf-8", "replace") != hash_lines({MANIFEST: manifest_bytes, **files}):
         raise PriorError(f"{folder.name}: its files are not what {HASHES} says")

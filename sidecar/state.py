@@ -35,6 +35,7 @@ from sidecar.domain import (
     severity_rank,
 )
 
+TRAINED: Final = "fp-"  # how the version of a trained model begins
 BY_SCORE: Final = "suppression_by_score"  # the rule that holds what may be noise
 VERSION: Final = 2  # of the snapshot's layout; raised with a migration in `load`
 KEPT_TIMES: Final = 2  # how often alerts of an instance are kept back within an hour before the next one is told
@@ -180,7 +181,7 @@ class State:
         self.missed: Table[str, float] = Table()  # alertname -> when an alert kept back was last called real
         self.kept: Table[str, tuple[float, ...]] = (
             Table()
-        )  # instance -> when alerts of it were kept back, the newest ones
+        )  # instance, else alertname -> when alerts were kept back, the newest ones
 
     @property
     def _tables(self) -> tuple[Any, ...]:
@@ -245,9 +246,9 @@ class State:
         kept = event.verdict is Verdict.HOLD or event.verdict is Verdict.SUPPRESS
         by_score = kept and bool(event.reasons) and event.reasons[-1].rule == BY_SCORE
         if by_score and known is not None and fingerprint not in self.holds:
-            self._keep(known.keys.instance, event.at)
+            self._keep(known.keys.instance or known.keys.alertname, event.at)
         if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
-            score = event.score if by_score else None
+            score = event.score if by_score and event.model.startswith(TRAINED) else None
             held = Hold(event.until, event.alert, event.group_key, event.at, event.given, score)
             self.holds.put(fingerprint, held)
         elif self.holds.get(fingerprint) is not None:
@@ -303,7 +304,13 @@ class State:
             return
         self.statistics.voted(event.at, keys, label, was)
         known = self.episodes.get(keys.fingerprint)
-        if label == 0.0 and known is not None and known.episode == event.episode and known.verdict in KEPT_BACK:
+        if (
+            label is not None
+            and label <= 0.5
+            and known is not None
+            and known.episode == event.episode
+            and known.verdict in KEPT_BACK
+        ):
             self.missed.put(keys.alertname, event.at)
         for key in (key_of(pattern_of(keys)), keys.alertname):
             ballots = tuple(one for one in self.ballots.get(key) or () if one.episode != event.episode)

@@ -9,6 +9,8 @@ import numpy as np
 from training.dataset import Floats
 
 STEPS: Final = 100
+UNDECIDED: Final = 0.5  # a label that is neither
+ENOUGH_REAL: Final = 20  # real incidents, with fewer of which a calibration makes no score higher
 LEAST_SLOPE: Final = 0.05  # a falling sigmoid would turn the order of scores round
 FOLDS: Final = 2
 CAUTION: Final = 1.0  # weight of the belief that raw scores are log-odds already: what few labels fall back to
@@ -35,7 +37,20 @@ def platt(raw: Floats, label: Floats, weight: Floats, caution: float = CAUTION) 
         found = found - step / max(1.0, float(np.abs(step).max()))
         if float(np.abs(step).max()) < 1e-10:
             break
-    return max(LEAST_SLOPE, float(found[0])), float(found[1])
+    if found[0] >= LEAST_SLOPE:
+        return float(found[0]), float(found[1])
+    share = float(np.average(target, weights=weight))  # the offset of a slope that falls is of no use to another one
+    return LEAST_SLOPE, float(np.log(share / (1.0 - share)) - LEAST_SLOPE * np.average(raw, weights=weight))
+
+
+def careful(raw: Floats, label: Floats, weight: Floats, incident: np.ndarray) -> tuple[float, float]:
+    """Platt's sigmoid over the scores of a model that is near probabilities already.
+
+    With few real incidents it may only take back certainty: a quiet week must not make everything noise.
+    """
+    slope, offset = platt(raw, label, weight, CAREFUL)
+    real = len(set(incident[label < UNDECIDED].tolist()))
+    return (slope, offset) if real >= ENOUGH_REAL else (min(1.0, slope), min(0.0, offset))
 
 
 def probability(raw: Floats, slope: float, offset: float) -> Floats:
@@ -58,6 +73,6 @@ def held_out(raw: Floats, label: Floats, weight: Floats, groups: np.ndarray) -> 
     out = np.empty_like(raw)
     for each in range(FOLDS):
         rest = fold != each
-        slope, offset = platt(raw[rest], label[rest], weight[rest], CAREFUL) if rest.any() else (1.0, 0.0)
+        slope, offset = careful(raw[rest], label[rest], weight[rest], groups[rest]) if rest.any() else (1.0, 0.0)
         out[~rest] = probability(raw[~rest], slope, offset)
     return out

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, inf, isnan
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,14 @@ class Cluster:
     chance: float = 1.0  # with which people would have seen it, were it a missed one
 
 
+class Keeps(NamedTuple):
+    """How alerts are kept back while a threshold is tested."""
+
+    holds: Mapping[str, float]  # the longest in seconds, by severity
+    limit: float  # what is scored as high is suppressed after its hold, not told
+    against: Floats  # where something speaks against keeping it back
+
+
 def certify(
     data: Dataset, *, now: float, budget: float, floor: float, holds: Mapping[str, float], alpha: float = ALPHA
 ) -> Certificate:
@@ -56,13 +64,16 @@ def certify(
     found = [cluster for cluster in found if data.trained[list(cluster.places)].all()]
     against = data.observe(_against)
 
-    def granted(waits: Mapping[str, float], allowed: float, allowed_lost: float) -> Grant:
-        late = [_survives(data, against, cluster, waits, IN_TIME) for cluster in found]
-        lost = [_survives(data, against, cluster, waits, inf) for cluster in found]
+    def granted(waits: Mapping[str, float], allowed: float, allowed_lost: float, limit: float = inf) -> Grant:
+        kept = Keeps(waits, limit, against)
+        late = [_survives(data, kept, cluster, IN_TIME) for cluster in found]
+        lost = [_survives(data, kept, cluster, inf) for cluster in found]
         return walk(late, lost, found, budget=allowed, lost_budget=allowed_lost, floor=floor, alpha=alpha)
 
     late = min(MOST, HOLD_FACTOR * budget)
-    return Certificate(now, granted(holds, late, late / 2), granted({}, budget, budget))
+    suppress = granted({}, budget, budget)
+    limit = inf if suppress.threshold is None else suppress.threshold
+    return Certificate(now, granted(holds, late, late / 2, limit), suppress)
 
 
 def clusters(data: Dataset, now: float) -> Iterable[Cluster]:
@@ -95,7 +106,7 @@ def _against(x: Floats) -> Floats:
     return np.array([bool(speaks_against(row)) for row in x], dtype=np.bool_)
 
 
-def _survives(data: Dataset, against: Floats, cluster: Cluster, holds: Mapping[str, float], within: float) -> float:
+def _survives(data: Dataset, kept: Keeps, cluster: Cluster, within: float) -> float:
     """The highest threshold that still lets people know of it within that many seconds: TELLS when every one does."""
     began = data.started[cluster.places[0]]
     lowest = 1.0 + STEP
@@ -103,10 +114,10 @@ def _survives(data: Dataset, against: Floats, cluster: Cluster, holds: Mapping[s
         late = data.at[place] - began  # when it was decided: Alertmanager may have kept it for its group's interval
         if late > within:
             break
-        score, wait = data.served[place], holds.get(str(data.severity[place]), 0.0)
+        score, wait = data.served[place], kept.holds.get(str(data.severity[place]), 0.0)
         lasted = data.ended[place] - data.at[place]
-        released = 0.0 < wait < lasted and late + wait <= within  # no end: NaN, and not counted on
-        if data.guarded[place] or isnan(score) or released or against[place]:
+        told = score < kept.limit and 0.0 < wait < lasted  # after its hold; no end: NaN, and not counted on
+        if data.guarded[place] or isnan(score) or (told and late + wait <= within) or kept.against[place]:
             return TELLS
         lowest = min(lowest, float(score))
     return lowest

@@ -89,7 +89,8 @@ def behind(dataset: Dataset, score: Floats, other: Floats) -> dict[str, float]:
     names = np.where(dataset.incident == "", dataset.episode, dataset.incident).astype(str)
     _, places = np.unique(names, return_inverse=True)
     sums = np.bincount(places, weights=more)
-    return {"log_loss": float(sums.sum()), "error": float(np.sqrt(len(sums) * sums.var()))}
+    error = float(np.sqrt(len(sums) * sums.var(ddof=1))) if len(sums) > 1 else 0.0
+    return {"log_loss": float(sums.sum()), "error": error, "incidents": float(len(sums))}
 
 
 def _losses(dataset: Dataset, score: Floats) -> Floats:

@@ -72,7 +72,13 @@ def fit(train: Dataset, setup: Setup, *, search: bool = False) -> Fitted:
 
 def again(everything: Dataset, fitted: Fitted, setup: Setup) -> Fitted:
     """The same settings and number of trees on more data, with nothing kept for stopping."""
-    return _fit(everything, setup, {name: fitted.parameters[name] for name in GRID[0]}, fitted.rounds)
+    least = parameters(len(everything), setup.seed, setup.threads)["min_data_in_leaf"]
+    return _fit(everything, setup, fitted.parameters | {"min_data_in_leaf": least}, max(1, fitted.rounds))
+
+
+def then(past: Dataset, fitted: Fitted, setup: Setup) -> Fitted:
+    """What would have been made of less data: the same choice and number of trees, the settings for so many episodes."""
+    return _fit(past, setup, {name: fitted.parameters[name] for name in GRID[0]}, max(1, fitted.rounds))
 
 
 def parameters(rows: int, seed: int, threads: int) -> dict[str, Any]:
@@ -121,7 +127,7 @@ def _fit(train: Dataset, setup: Setup, choice: dict[str, Any], rounds: int | Non
     else:
         added = booster.num_trees() - known
     trees = min(known + added, booster.num_trees())
-    gain: Floats = np.asarray(booster.feature_importance("gain", iteration=trees), dtype=np.float64)
+    gain: Floats = _gain(booster, trees) - _gain(booster, known)  # what was learned here, not what the prior knew
     shares = gain / gain.sum() if gain.sum() > 0 else gain
     return Fitted(
         booster.model_to_string(num_iteration=trees),
@@ -130,6 +136,14 @@ def _fit(train: Dataset, setup: Setup, choice: dict[str, Any], rounds: int | Non
         dict(zip(FEATURES, (float(share) for share in shares), strict=True)),
         min(curve) if curve else None,
     )
+
+
+def _gain(booster: Any, trees: int) -> Floats:
+    """Of each feature, in the first `trees`."""
+    if trees == 0:
+        return np.zeros(len(FEATURES))
+    found: Floats = np.asarray(booster.feature_importance("gain", iteration=trees), dtype=np.float64)
+    return found
 
 
 @singledispatch

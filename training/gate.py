@@ -15,6 +15,7 @@ CALIBRATION_ERROR: Final = 0.12
 CONTRADICTION: Final = 0.2  # share of labels against the rest of the same alert in the same incident
 ENOUGH_NEIGHBOURS: Final = 30
 WORSE: Final = 1.1  # times the champion's log-loss: less is noise
+ENOUGH_INCIDENTS: Final = 5  # among what is new, to say that one model is worse than another
 BEHIND: Final = 0.02  # nats per episode: less changes no decision
 SURE: Final = 2.0  # standard errors: a loss that few incidents account for may be chance
 ENOUGH_NEW: Final = 30  # episodes labelled since the champion was made, to compare the two on these alone
@@ -69,6 +70,8 @@ def after_fit(metrics: dict[str, Any], champion: dict[str, Any] | None) -> list[
 
 def _worse(champion: dict[str, Any]) -> bool:
     behind, loss = champion["behind"], champion["challenger"]["log_loss"]
+    if behind["incidents"] < ENOUGH_INCIDENTS:
+        return False
     return bool(loss > WORSE * champion["log_loss"] and behind["log_loss"] > max(BEHIND, SURE * behind["error"]))
 
 

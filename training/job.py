@@ -170,7 +170,7 @@ def _calibrated(
     raw = _raw(fitted.model, validation)
     even = validation.weight / validation.together
     score = calibrate.held_out(raw, validation.label, even, validation.incident)
-    slope, offset = calibrate.platt(raw, validation.label, even, calibrate.CAREFUL)
+    slope, offset = calibrate.careful(raw, validation.label, even, validation.incident)
     return replace(trained, slope=slope, offset=offset), score
 
 
@@ -209,7 +209,7 @@ def _of_champion(
     if len(new) < gate.ENOUGH_NEW or not 0 < int(old.false_positive.sum()) < len(old):
         return None
     then = setup if setup.hints is None else replace(setup, hints=implicit.beside(setup.hints, old, new))
-    ours, theirs = _raw(fit.again(old, fitted, then).model, new), _raw(champion.model, new)
+    ours, theirs = _raw(fit.then(old, fitted, then).model, new), _raw(champion.model, new)
     even = [  # calibrated in the same way: how well each is calibrated is another question
         calibrate.held_out(raw, new.label, new.weight / new.together, new.incident) for raw in (ours, theirs)
     ]

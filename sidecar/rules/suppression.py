@@ -20,13 +20,12 @@ from models.certificate import STALE_SECONDS, Certificate, speaks_against
 from models.features import unpack
 from sidecar.domain import Decision, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
-from sidecar.state import AT_ONCE, KEPT_TIMES, Incident, keys_of
+from sidecar.state import AT_ONCE, KEPT_TIMES, TRAINED, Incident, keys_of
 
 RULE: Final = "suppression_by_score"
 WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
 TYPICAL: Final = 0.9  # a hold waits as long as this share of the pattern's short episodes lasts
 HOUR: Final = 3600.0
-TRAINED: Final = "fp-"  # how the version of a trained model begins
 FAMILIAR: Final = 3  # judged noise incidents of an alertname before anything of it is held
 EARNED: Final = (
     11  # noise incidents in a row: with none real among them, to suppress, and to hold after a confirmed miss
@@ -93,12 +92,19 @@ def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
         if not proven or hold.score is None or hold.score < limit:
             return decision
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} after it was held; {why}")
-    if rung == "observe":
+    if rung == "observe" or _decided_before(decision, facts):
         return decision
     if not proven and _keeps_coming(decision, facts):
         sentence = f"{KEPT_TIMES} alerts of this instance were held within the hour: what keeps coming is told"
         return refined(decision, decision.verdict, RULE, sentence)
     return _kept_back(decision, score, why, facts, proven)
+
+
+def _decided_before(decision: Decision, facts: Facts) -> bool:
+    """Whether this very episode was not kept back when it was first scored: a later score alone never does that."""
+    known = facts.state.episodes.get(decision.scored.alert.fingerprint)
+    here = known is not None and known.episode == decision.scored.episode
+    return known is not None and here and known.verdict not in ("", Verdict.SUPPRESS.value)
 
 
 def _kept_back(decision: Decision, score: float, why: str, facts: Facts, proven: bool) -> Decision:
@@ -110,7 +116,8 @@ def _kept_back(decision: Decision, score: float, why: str, facts: Facts, proven:
 
 def _keeps_coming(decision: Decision, facts: Facts) -> bool:
     """Whether as many alerts of the instance were kept back within the hour as may be: an incident seldom is one alert."""
-    times = facts.state.kept.get(decision.scored.alert.labels.get("instance", "")) or ()
+    labels = decision.scored.alert.labels
+    times = facts.state.kept.get(labels.get("instance", "") or labels.get("alertname", "")) or ()
     return sum(HOUR > facts.now - at >= AT_ONCE for at in times) >= KEPT_TIMES
 
 

@@ -93,11 +93,16 @@ def _votes() -> Any:
 async def save_artifact(
     connection: AsyncConnection, version: str, files: dict[str, str], report: dict[str, Any], state: str, at: float
 ) -> None:
-    """Keep an artifact and its report; a version that is there already stays as it is."""
+    """Keep an artifact and its report; of a version that is there already, only the report is renewed: what it proves may
+    be for another configuration.
+    """
     known = (await connection.execute(select(artifacts.c.version).where(artifacts.c.version == version))).scalar()
     if known is None:
         row = {"version": version, "created_at": at, "state": state, "files": _json(files), "report": _json(report)}
         await connection.execute(artifacts.insert().values(row))
+        return
+    renewed = update(artifacts).where(artifacts.c.version == version)
+    await connection.execute(renewed.values(created_at=at, report=_json(report)))
 
 
 def _json(value: Any) -> str:
