@@ -436,3 +436,31 @@ def test_what_was_kept_back_survives_a_snapshot():
     kept_back(world, 600, 900)
     world.state = State.load(world.state.dump())
     assert kept_back(world, 900) == [Verdict.NOTIFY]
+
+
+def test_what_was_told_at_first_is_not_suppressed_on_a_later_score():
+    """An alert that scored low, whose message nobody got: the next repeat tells it, however it is scored by then."""
+    world = ladder(suppress=0.9)
+    judged(world, 12)
+    since = world.now
+    world.scoring = Fixed(0.3, world.scoring.certificate)
+    first = world.fire(instance="db-1", since=since)
+    assert first.verdict is Verdict.NOTIFY
+    world.dead(first.incident)
+    world.now += 3600
+    prove(world, 0.95, suppress=0.9)
+    assert world.fire(instance="db-1", since=since).verdict is Verdict.NOTIFY
+
+
+def test_alerts_without_an_instance_count_by_their_name():
+    """The third within an hour is told, too."""
+    world = ladder()
+    judged(world, 5)
+    seen = []
+    for n in range(3):
+        world.now += 600
+        prove(world, 0.95)
+        seen.append(world.fire(instance="", pod=f"p{n}").verdict)
+        world.now += 60
+        world.clear(world.now, instance="", pod=f"p{n}")
+    assert seen == [Verdict.HOLD, Verdict.HOLD, Verdict.NOTIFY]

@@ -236,6 +236,21 @@ def test_a_hold_that_ends_after_a_quarter_of_an_hour_tells_late():
     assert certified(rows, holds={"WARNING": 300.0}).hold.threshold == 0.85
 
 
+def test_a_hold_counts_on_no_release_of_what_would_be_suppressed():
+    """One alert at .99 that lasts, one at .90 that clears: held both, and suppressed and forgotten, if both were granted."""
+    rows = [
+        one
+        for n in range(100)
+        for one in (
+            row(2 * n, n * 9 * HOUR, f"h{n}", 0.99, lasts=7200.0),
+            row(2 * n + 1, n * 9 * HOUR + 120.0, f"h{n}", 0.90, lasts=60.0),
+        )
+    ]
+    found = certified(rows)
+    assert found.suppress.threshold == pytest.approx(0.91)
+    assert found.hold.threshold == pytest.approx(0.91)
+
+
 # ------------------------------------------------------------------------------ what is seen through the audit sample only
 
 

@@ -122,8 +122,10 @@ def test_beside_a_champion_nobody_knows_what_came_after_it(tmp_path, trained, mo
     rows, votes, _, _ = taught(200)
     later, voted = since(*taught(200, seed=2)[:2], end - rows[0][2] + 7200.0)
     said = [(vote[0], "ada", "ack" if n % 3 == 0 else vote[2], *vote[3:]) for n, vote in enumerate([*votes, *voted])]
-    made, real = [], fit.again
-    monkeypatch.setattr(fit, "again", lambda data, fitted, setup: (made.append(setup), real(data, fitted, setup))[1])
+    made = []
+    for name in ("again", "then"):
+        real = getattr(fit, name)
+        monkeypatch.setattr(fit, name, lambda *given, real=real: (made.append(given[2]), real(*given))[1])
     champion = read(folder, None)
     now = later[-1][2] + 7200.0
     run([*rows, *later], said, now=now, folder=tmp_path / "a", min_votes=50, champion=champion, hinted=True)

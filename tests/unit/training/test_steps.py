@@ -233,7 +233,11 @@ GOOD = {"roc_auc": 0.9, "calibration_error": 0.02, "log_loss": 0.3, "incidents":
 def against(loss: float, behind: float, error: float = 0.0, **more: float):
     """A champion with a log-loss of 0.2, and a challenger beside it."""
     challenger = GOOD | {"log_loss": loss} | more
-    return GOOD | {"log_loss": 0.2, "challenger": challenger, "behind": {"log_loss": behind, "error": error}}
+    return GOOD | {
+        "log_loss": 0.2,
+        "challenger": challenger,
+        "behind": {"log_loss": behind, "error": error, "incidents": 50.0},
+    }
 
 
 def test_the_gate_lets_a_good_model_pass():
@@ -279,6 +283,47 @@ def test_few_real_incidents_may_be_ranked_badly_by_chance(incidents, hopeless):
     assert gate.after_fit(found | {"roc_auc": hopeless + 0.002}, None) == []
 
 
+def test_a_handful_of_incidents_says_nothing_of_a_champion():
+    """Four on which a challenger does badly are luck, whatever their spread."""
+    champion = against(0.9, 0.5)
+    assert gate.after_fit(GOOD, champion) != []
+    assert gate.after_fit(GOOD, champion | {"behind": champion["behind"] | {"incidents": 4.0}}) == []
+
+
+def test_a_quiet_validation_raises_no_score():
+    """With few real incidents the calibration takes certainty back, and never adds any; with many it does both."""
+    draw = np.random.default_rng(1)
+    raw = draw.normal(size=600) + 1.0
+    ones, names = np.ones(600), np.array([f"i{n}" for n in range(600)], dtype=object)
+    quiet = calibrate.careful(raw, np.ones(600), ones, names)
+    assert quiet[0] <= 1.0
+    assert quiet[1] <= 0.0
+    sure = (draw.random(600) < calibrate.probability(raw, 0.2, -1.0)).astype(float)
+    assert calibrate.careful(raw, sure, ones, np.array(["i"] * 600, dtype=object))[0] < 1.0
+    under = (draw.random(600) < calibrate.probability(raw, 2.0, 1.0)).astype(float)
+    assert calibrate.careful(raw, under, ones, names)[0] > 1.0
+
+
+def test_scores_against_the_labels_leave_their_share():
+    """Where the found slope would fall, the offset is that of the flat one that is taken instead."""
+    raw = np.linspace(-3, 3, 500)
+    label = (raw < 0.6).astype(float)
+    slope, offset = calibrate.platt(raw, label, np.ones_like(raw))
+    assert slope == calibrate.LEAST_SLOPE
+    assert calibrate.probability(raw, slope, offset).mean() == pytest.approx(label.mean(), abs=0.01)
+
+
+def test_the_judged_model_and_the_one_that_serves_have_the_same_settings():
+    """Also where the rest takes the data over the size from which settings change."""
+    data = built(560)
+    setup = fit.Setup(1)
+    judged = fit.fit(data.take(np.arange(450)), setup)
+    serving = fit.again(data, judged, setup)
+    differ = {name for name, value in serving.parameters.items() if judged.parameters[name] != value}
+    assert differ == {"min_data_in_leaf"}
+    assert fit.then(data, judged, setup).parameters["lambda_l2"] != judged.parameters["lambda_l2"]
+
+
 def test_labels_that_contradict_each_other_are_untrusted():
     """A few do not matter, and a third of them do."""
     assert gate.untrusted(built(600, flipped=0.02)) == []
@@ -301,7 +346,7 @@ def test_behind_is_the_difference_of_the_losses_and_its_error_that_of_incidents(
     score, other = draw.uniform(0.05, 0.95, len(data)), draw.uniform(0.05, 0.95, len(data))
     found = evaluate.behind(data, score, other)
     assert found["log_loss"] == pytest.approx(evaluate.log_loss(data, score) - evaluate.log_loss(data, other))
-    assert evaluate.behind(data, other, other) == {"log_loss": 0.0, "error": 0.0}
+    assert evaluate.behind(data, other, other) == {"log_loss": 0.0, "error": 0.0, "incidents": 100.0}
     often = data.take(np.repeat(np.arange(len(data)), 10))
     again = evaluate.behind(often, np.repeat(score, 10), np.repeat(other, 10))
     assert again == pytest.approx(found)
