@@ -1,4 +1,4 @@
-"""What the rules know, as a fold over the log. Pure: it reads what was recorded, never a score, configuration or clock.
+"""What the rules know, as a fold over the log. Pure: it reads what was recorded, never a model, configuration or clock.
 
 `fold(event)` is the only way in. Changes sit in a layer that `commit` keeps and `rollback` drops, so that a batch that
 did not commit leaves no trace. Two replicas that folded the same rows hold the same state; `dump` and `load` make
