@@ -280,7 +280,8 @@ def test_a_cluster_that_lacks_something_is_refused(folder, tmp_path, monkeypatch
             pass
         monkeypatch.setattr(cluster, "CONNECT_SECONDS", 20)
         (tmp_path / "training").mkdir()
-        (tmp_path / "training" / "__init__.py").touch()  # found before ours, where that is installed
+        # Found before ours, where that is installed; empty, its modules would be looked for in ours.
+        (tmp_path / "training" / "__init__.py").write_text('raise ModuleNotFoundError("No module named training")')
         command = [sys.executable, "-m", "distributed.cli.dask_worker", running.scheduler_address]
         command += ["--no-nanny", "--no-dashboard", "--host", "127.0.0.1"]
         elsewhere = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
