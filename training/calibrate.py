@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from training.dataset import Floats
+from training.dataset import DISPUTED, Floats
 
 STEPS: Final = 100
-UNDECIDED: Final = 0.5  # a label that is neither
 ENOUGH_REAL: Final = 20  # real incidents, with fewer of which a calibration makes no score higher
 LEAST_SLOPE: Final = 0.05  # a falling sigmoid would turn the order of scores round
 FOLDS: Final = 2
@@ -49,7 +48,7 @@ def careful(raw: Floats, label: Floats, weight: Floats, incident: np.ndarray) ->
     With few real incidents it may only take back certainty: a quiet week must not make everything noise.
     """
     slope, offset = platt(raw, label, weight, CAREFUL)
-    real = len(set(incident[label < UNDECIDED].tolist()))
+    real = len(set(incident[label < DISPUTED].tolist()))
     return (slope, offset) if real >= ENOUGH_REAL else (min(1.0, slope), min(0.0, offset))
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from models.features import FEATURES
 from sidecar.domain import CRITICAL, severity_rank
+from sidecar.state import TRAINED
 from training.labels import Label, Vote, labels
 
 Floats = npt.NDArray[np.float64]
@@ -20,7 +21,6 @@ Places = npt.NDArray[np.intp]
 Guard = Callable[[Mapping[str, str], str], bool]
 
 CLIP: Final = 10.0  # most that an inverse propensity may weigh: one audited alert is no stand-in for twenty
-TRAINED: Final = "fp-"  # how the version of a trained model begins
 DISPUTED: Final = 0.5  # a label that is neither
 
 
