@@ -61,7 +61,7 @@ class Like(NamedTuple):
 
 @lru_cache(maxsize=65_536)
 def text_of(values: tuple[str, ...]) -> str:
-    """Label values as one text of masked words: ("PodCrash", "cart-7f9c8d5b6-x2x9z") gives "pod crash\\x1fcart # #"."""
+    """Label values as one text of masked words: "PodCrash" and "cart-7f9c8d5b6-x2x9z" give "pod crash" and "cart # #"."""
     return FIELD.join([" ".join(_words(value[:LONGEST])) for value in values])
 
 
@@ -94,12 +94,13 @@ def slots(key: str) -> tuple[str, ...]:
 
 def near(index: Mapping[str, tuple[str, ...]], key: str, threshold: float) -> list[Like]:
     """The texts of the index that are alike and not the same, the most similar first and the newest first among equals."""
-    found: list[Like] = []
-    for slot in slots(key):
-        for other in reversed(index.get(slot) or ()):
-            if other != key and _word_in(other, slot, key) >= threshold:
-                found.append(Like(similarity(key, other), other))
-    return sorted(found, key=lambda like: -like.similarity)
+    found = [
+        Like(similarity(key, other), other)
+        for slot in slots(key)
+        for other in reversed(index.get(slot) or ())
+        if other != key and _word_in(other, slot, key) >= threshold
+    ]
+    return sorted(found, key=lambda like: -like.similarity) if found else found
 
 
 def alike(one: str, other: str, threshold: float) -> bool:

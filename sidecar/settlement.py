@@ -43,7 +43,9 @@ def _recorded(decision: Decision) -> tuple[str, ...]:
     """What joins an incident brings no keys of its own but the exact one: else incidents would chain without end."""
     if decision.verdict not in TELLS:
         return ()
-    keys = decision.scored.keys if decision.verdict is Verdict.NOTIFY else decision.scored.keys[-1:]
+    scored, keys = decision.scored, decision.scored.keys[-1:]
+    if decision.verdict is Verdict.NOTIFY:
+        keys = (*scored.keys, scored.text) if scored.text else scored.keys
     return keys if decision.gather is None else (*keys, decision.gather.key)
 
 
@@ -77,7 +79,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
-        came_from,
+        came_from, scored.near if tells and scored.observation else (),
     )  # fmt: skip
     draft.record(event)
     if came_from:

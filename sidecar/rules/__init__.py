@@ -16,11 +16,13 @@ from sidecar.rules.guard import guard
 from sidecar.rules.maintenance import maintenance_windows
 from sidecar.rules.repeated_false_positive import repeated_false_positive
 from sidecar.rules.routing import routing
+from sidecar.rules.similarity import similarity
 from sidecar.rules.suppression import suppression_by_score
 
 RULES: Final[tuple[Rule, ...]] = (
     maintenance_windows,
     exact_deduplication,
+    similarity,
     temporal_correlation,
     suppression_by_score,
     repeated_false_positive,

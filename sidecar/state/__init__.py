@@ -18,9 +18,22 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, silences, votes
+from sidecar.state import arrivals, episodes, incidents, silences, similar, votes
+from sidecar.state.arrivals import Arrival
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
-from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
+from sidecar.state.records import (
+    BY_SCORE,
+    EXACT,
+    LIKE,
+    TRAINED,
+    Episode,
+    Hold,
+    Incident,
+    Told,
+    key_of,
+    keys_of,
+    pattern_of,
+)
 from sidecar.state.silences import STANDING, Silence
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
 
@@ -38,12 +51,17 @@ TABLES: Final[dict[str, Any]] = {
     "missed": float,  # alertname -> when an alert kept back was last called real
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
+    "texts": str,  # incident -> its key among those of alerts that read alike
+    "likes": tuple[str, ...],  # a text with one word blanked -> the keys of open incidents that fit: models/likeness.py
+    "arrivals": tuple[Arrival, ...],  # a part of the topology -> the newest alerts told in it
 }
 SECTIONS: Final = (
     episodes.FOLDS,
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
+    similar.FOLDS,
+    arrivals.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
 
@@ -61,6 +79,9 @@ class State:
     missed: Table[str, float]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
+    texts: Table[str, str]
+    likes: Table[str, tuple[str, ...]]
+    arrivals: Table[str, tuple[Arrival, ...]]
 
     def __init__(self) -> None:
         self.seq = 0
@@ -172,6 +193,6 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "AT_ONCE", "BY_SCORE", "EXACT", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED", "VERSION", "Ballot", "Episode",
+    "AT_ONCE", "BY_SCORE", "EXACT", "KEPT_TIMES", "LIKE", "NOISE", "REAL", "STANDING", "TRAINED", "VERSION", "Ballot", "Episode",
     "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of", "label_of", "pattern_of",
 ]  # fmt: skip

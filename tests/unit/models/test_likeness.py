@@ -10,8 +10,24 @@ from models.likeness import BORDER, SHARED, Like, alike, enter, leave, near, sim
 from models.table import Table
 
 WORDS = st.sampled_from(
-    "checkout checkouts check chekout cart carts payment payments payment-eu high latency latencies Cpu Gpu sda1 available "
-    "unavailable node 7 18 order orders 7f9c8d5b6-x2x9z böden".split()
+    [
+        *("checkout", "checkouts", "check", "chekout", "cart", "carts", "payment", "payments", "payment-eu", "high"),
+        *(
+            "latency",
+            "latencies",
+            "Cpu",
+            "Gpu",
+            "sda1",
+            "available",
+            "unavailable",
+            "node",
+            "7",
+            "18",
+            "order",
+            "orders",
+        ),
+        *("7f9c8d5b6-x2x9z", "böden"),
+    ]
 )
 TEXTS = st.lists(WORDS, min_size=1, max_size=4).map(lambda words: BORDER + text_of((" ".join(words),)))
 
@@ -143,7 +159,17 @@ def test_a_crowded_slot_keeps_the_newest():
 
 def test_odd_values_make_a_text():
     """Empty, without a letter, very long, in any script, with control characters: nothing raises."""
-    for odd in ("", "---", "é" * 10_000, "0" * 10_000, "a-" * 10_000, "\x00\x1e\x1f*", "ошибка-сети", "::::::::", "1.2.3.4.5"):
+    for odd in (
+        "",
+        "---",
+        "é" * 10_000,
+        "0" * 10_000,
+        "a-" * 10_000,
+        "\x00\x1e\x1f*",
+        "ошибка-сети",
+        "::::::::",
+        "1.2.3.4.5",
+    ):
         made = BORDER + text(odd, odd)
         assert "*" not in made
         assert len(slots(made)) <= 12
