@@ -113,16 +113,19 @@ def _came_from(episode: str, incident: str, draft: Draft) -> str:
 def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
     """Let an earlier episode go on in an incident that people have been told of, as everybody is who had it before."""
     known, target = draft.state.episodes.get(move.fingerprint), draft.state.incidents.get(move.incident)
-    if known is None or target is None or target.first_told is None or known.incident == move.incident:
+    if known is None or known.incident == move.incident:
+        return
+    if not move.opens and (target is None or target.first_told is None):
         return
     before = draft.state.incidents.get(known.incident)
     receivers = tuple([one.receiver for one in before.reached]) if before is not None else ()
-    have = {one.receiver for one in target.reached}
+    have = {one.receiver for one in target.reached} if target is not None else set()
     tell = tuple([name for name in receivers if name not in have])
     came_from = _came_from(known.episode, move.incident, draft)
     keys, gather = (move.gather.key,) if move.gather else (), move.gather
+    verdict = Verdict.NOTIFY if move.opens else Verdict.FOLD
     event = Decided(
-        draft.now, known.episode, move.incident, Verdict.FOLD, known.keys.severity, (move.reason,), keys, tell, (),
+        draft.now, known.episode, move.incident, verdict, known.keys.severity, (move.reason,), keys, tell, (),
         receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
     )  # fmt: skip
     draft.record(event)

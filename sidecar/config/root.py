@@ -210,7 +210,7 @@ class Config(Section):
         words = tuple(name for name in fuzzy.fields if name not in ("cluster", "namespace"))
         if not fuzzy.enabled or "..." in group_by:
             return Compared()
-        equal = tuple(sorted({"cluster", "namespace", *group_by} - {"severity", *words}))
+        equal = tuple(sorted({"cluster", "namespace", *group_by} - {"alertname", "severity", *words}))
         names = dict.fromkeys((*equal, *fuzzy.fields, *(("instance",) if "node" in equal else ())))
         return Compared(tuple(names), fuzzy.fields, equal, words)
 

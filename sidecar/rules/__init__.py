@@ -14,6 +14,7 @@ from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
 from sidecar.rules.guard import guard
 from sidecar.rules.maintenance import maintenance_windows
+from sidecar.rules.regrouping import regrouping
 from sidecar.rules.repeated_false_positive import repeated_false_positive
 from sidecar.rules.routing import routing
 from sidecar.rules.similarity import similarity
@@ -24,6 +25,7 @@ RULES: Final[tuple[Rule, ...]] = (
     exact_deduplication,
     similarity,
     temporal_correlation,
+    regrouping,
     suppression_by_score,
     repeated_false_positive,
     guard,

@@ -18,7 +18,7 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import arrivals, episodes, incidents, silences, similar, votes
+from sidecar.state import arrivals, episodes, incidents, regroup, silences, similar, votes
 from sidecar.state.arrivals import Arrival
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.records import (
@@ -34,6 +34,7 @@ from sidecar.state.records import (
     keys_of,
     pattern_of,
 )
+from sidecar.state.regroup import Pair
 from sidecar.state.silences import STANDING, Silence
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
 
@@ -54,6 +55,9 @@ TABLES: Final[dict[str, Any]] = {
     "texts": str,  # incident -> its key among those of alerts that read alike
     "likes": tuple[str, ...],  # a text with one word blanked -> the keys of open incidents that fit: models/likeness.py
     "arrivals": tuple[Arrival, ...],  # a part of the topology -> the newest alerts told in it
+    "pairs": tuple[Pair, ...],  # a kind of alerts -> the kinds that people took apart from it, or merged with it
+    "kinds": tuple[str, ...],  # incident -> the kinds of alerts in it; while there are pairs
+    "homes": str,  # a kind of alerts -> the incident it was last told in; likewise
 }
 SECTIONS: Final = (
     episodes.FOLDS,
@@ -62,6 +66,7 @@ SECTIONS: Final = (
     silences.FOLDS,
     similar.FOLDS,
     arrivals.FOLDS,
+    regroup.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
 
@@ -82,6 +87,9 @@ class State:
     texts: Table[str, str]
     likes: Table[str, tuple[str, ...]]
     arrivals: Table[str, tuple[Arrival, ...]]
+    pairs: Table[str, tuple[Pair, ...]]
+    kinds: Table[str, tuple[str, ...]]
+    homes: Table[str, str]
 
     def __init__(self) -> None:
         self.seq = 0
