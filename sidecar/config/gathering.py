@@ -61,7 +61,7 @@ class Storm(Section):
 
     enabled: bool = True
     window: Span = 300.0
-    min_incidents: int = Field(default=15, ge=2, le=1000)
+    min_incidents: int = Field(default=50, ge=2, le=1000)
     """Fewer incidents of a domain within `window` are never a storm."""
     factor: float = Field(default=10.0, ge=1)
     """A storm is so many times what the domain opens in such a time usually, too."""

@@ -23,7 +23,19 @@ from tests.unit.stories import World
 ROWS = 10_000
 HOSTILE = (0.0, 1.0, -1.0, 0.5, 1e308, -1e308, 1e-320, math.nan, math.inf, -math.inf)
 FLOATS = tuple(value for value in HOSTILE if abs(value) < 3e38 or not math.isfinite(value))  # what a stored one can be
-SPELLED = ("critical", "CRITICAL", " Critical ", "cRiTiCaL\n", "page", "HIGH", "fatal", "P1", "критично", "warning", "info")
+SPELLED = (
+    "critical",
+    "CRITICAL",
+    " Critical ",
+    "cRiTiCaL\n",
+    "page",
+    "HIGH",
+    "fatal",
+    "P1",
+    "критично",
+    "warning",
+    "info",
+)
 ALWAYS = "0 0-23 * * *"
 EVERYTHING_OFF = {
     "time_based_routing": {
