@@ -69,10 +69,12 @@ def _aggregate(key: str, found: Found, alike: list[Decision], facts: Facts) -> t
 
 
 def _home(earlier: Iterable[Counted], alike: Iterable[Decision], facts: Facts) -> str | None:
-    """The one incident that has them all, opened by one of them, and that people were told of lately."""
+    """The one incident that has them all, and that these join anyhow: opened by one of them, and told lately."""
+    if any(decision.verdict is Verdict.NOTIFY for decision in alike):
+        return None
     opened = {f"i-{one.episode}" for one in earlier}
     names = {known.incident for one in earlier if (known := facts.state.episodes.get(_fingerprint(one))) is not None}
-    names |= {decision.incident for decision in alike if decision.verdict is Verdict.FOLD}
+    names |= {decision.incident for decision in alike}
     name = names.pop() if len(names) == 1 else ""
     incident = facts.state.incidents.get(name)
     if name not in opened or incident is None or incident.first_told is None:
