@@ -129,6 +129,8 @@ class Scored(Struct, frozen=True, gc=False):
     model: str  # version of what scored, "cold-start" before the first promotion
     keys: tuple[str, ...] = ()  # under which later alerts fold into its incident; the last one is the exact key
     given: Given | None = None  # what stands in for the built-in models' answers
+    text: str = ""  # the fold key by which alerts that read alike find its incident
+    near: tuple[str, ...] = ()  # what of the topology it belongs to, narrowest first
 
 
 class Gather(Struct, frozen=True, gc=False):
@@ -171,6 +173,7 @@ class Move(Struct, frozen=True, gc=False):
     incident: str  # where to
     reason: Reason
     gather: Gather | None = None
+    opens: bool = False  # the incident is a new one: who had the episode before is told of it
 
 
 # ----------------------------------------------------------------------------------------------------------------- events
@@ -233,6 +236,20 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     settle: float = 0.0
     came_from: str = ""  # the incident in which people had the episode before
     tallies: tuple[Tally, ...] = ()
+    near: tuple[str, ...] = ()  # what of the topology a told alert belongs to: where several come together
+
+
+class Regrouped(Struct, frozen=True, gc=False, tag="regrouped", tag_field="t", omit_defaults=True):
+    """A person took alerts out of an incident, or merged it into another."""
+
+    at: float
+    who: str
+    incident: str  # where they were
+    into: str  # where they go on
+    together: bool  # merged, else taken out
+    episodes: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]  # of kinds (state.regroup.kind_of) that go together, or never again
+    source: str = ""
 
 
 class IncidentClosed(Struct, frozen=True, gc=False, tag="closed", tag_field="t", omit_defaults=True):
@@ -297,6 +314,7 @@ Event = (
     | EpisodeEnded
     | Decided
     | IncidentClosed
+    | Regrouped
     | Voted
     | Delivered
     | SilenceAsked

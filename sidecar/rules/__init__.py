@@ -17,18 +17,22 @@ from sidecar.rules.deduplication import exact_deduplication
 from sidecar.rules.flapping import flapping
 from sidecar.rules.guard import guard
 from sidecar.rules.maintenance import maintenance_windows
+from sidecar.rules.regrouping import regrouping
 from sidecar.rules.repeated_false_positive import repeated_false_positive
 from sidecar.rules.routing import routing
+from sidecar.rules.similarity import similarity
 from sidecar.rules.storm import storm
 from sidecar.rules.suppression import suppression_by_score
 
 RULES: Final[tuple[Rule, ...]] = (
     maintenance_windows,
     exact_deduplication,
+    similarity,
     temporal_correlation,
     aggregation,
     flapping,
     storm,
+    regrouping,
     suppression_by_score,
     repeated_false_positive,
     suppression_budget,

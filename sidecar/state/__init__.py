@@ -18,10 +18,24 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, rates, silences, starts, votes
+from sidecar.state import arrivals, episodes, incidents, rates, regroup, silences, similar, starts, votes
+from sidecar.state.arrivals import Arrival
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
-from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
+from sidecar.state.records import (
+    BY_SCORE,
+    EXACT,
+    LIKE,
+    TRAINED,
+    Episode,
+    Hold,
+    Incident,
+    Told,
+    key_of,
+    keys_of,
+    pattern_of,
+)
+from sidecar.state.regroup import Pair
 from sidecar.state.silences import STANDING, Silence
 from sidecar.state.starts import KEPT_STARTS
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
@@ -45,6 +59,12 @@ TABLES: Final[dict[str, Any]] = {
     "tallies": tuple[Counted, ...],  # by what is alike
     "rates": Rate,  # by what is counted
     "shares": tuple[Share, ...],  # by alertname, and of everything
+    "texts": str,  # incident -> its key among those of alerts that read alike
+    "likes": tuple[str, ...],  # a text with one word blanked -> the keys of open incidents that fit: models/likeness.py
+    "arrivals": tuple[Arrival, ...],  # a part of the topology -> the newest alerts told in it
+    "pairs": tuple[Pair, ...],  # a kind of alerts -> the kinds that people took apart from it, or merged with it
+    "kinds": tuple[str, ...],  # incident -> the kinds of alerts in it; while there are pairs
+    "homes": str,  # a kind of alerts -> the incident it was last told in; likewise
 }
 SECTIONS: Final = (
     rates.FOLDS,  # asks what was decided before
@@ -53,6 +73,9 @@ SECTIONS: Final = (
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
+    similar.FOLDS,
+    arrivals.FOLDS,
+    regroup.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
 
@@ -75,6 +98,12 @@ class State:
     tallies: Table[str, tuple[Counted, ...]]
     rates: Table[str, Rate]
     shares: Table[str, tuple[Share, ...]]
+    texts: Table[str, str]
+    likes: Table[str, tuple[str, ...]]
+    arrivals: Table[str, tuple[Arrival, ...]]
+    pairs: Table[str, tuple[Pair, ...]]
+    kinds: Table[str, tuple[str, ...]]
+    homes: Table[str, str]
 
     def __init__(self) -> None:
         self.seq = 0
@@ -186,7 +215,7 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED",
-    "VERSION", "Ballot", "Counted", "Episode", "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of",
-    "label_of", "pattern_of", "within",
+    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "LIKE", "NOISE", "REAL", "STANDING",
+    "TRAINED", "VERSION", "Ballot", "Counted", "Episode", "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of",
+    "keys_of", "label_of", "pattern_of", "within",
 ]  # fmt: skip
