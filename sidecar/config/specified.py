@@ -234,7 +234,9 @@ def _names(given: Any) -> Any:
 class Timed(Section):
     """What opens and closes: by a schedule, or by Alertmanager's time intervals."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["schedule"]}, {"required": ["time_interval"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["schedule"]}, {"required": ["time_interval"]}]}
+    )
     schedule: ScheduleText | None = None
     """Hours and days as in cron, e.g. "0 9-17 * * 1-5"."""
     time_interval: Annotated[tuple[str, ...], BeforeValidator(_names), WithJsonSchema(_ONE_OR_MORE)] = ()

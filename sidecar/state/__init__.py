@@ -18,11 +18,26 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, silences, votes
+from sidecar.state import episodes, escalations, incidents, silences, votes, windows
+from sidecar.state.dated import Holds
+from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
-from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
+from sidecar.state.records import (
+    BY_SCORE,
+    BY_WINDOW,
+    EXACT,
+    TRAINED,
+    Episode,
+    Hold,
+    Incident,
+    Told,
+    key_of,
+    keys_of,
+    pattern_of,
+)
 from sidecar.state.silences import STANDING, Silence
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
+from sidecar.state.windows import Window
 
 VERSION: Final = 3  # of the snapshot's layout; one of another layout is not read, and the log is folded from its start
 
@@ -39,14 +54,19 @@ TABLES: Final[dict[str, Any]] = {
     "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
+    "windows": Window,  # deployment windows that are open, by name
+    "escalations": Escalation,  # by incident
 }
+KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
     episodes.FOLDS,
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
+    windows.FOLDS,
+    escalations.FOLDS,
 )  # each event goes through them in order
-DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
+DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due, windows.due, escalations.due)
 
 
 class State:
@@ -56,13 +76,15 @@ class State:
     incidents: Table[str, Incident]
     folding: Table[str, str]
     settling: Table[str, float]
-    holds: Table[str, Hold]
+    holds: Holds
     votes: Table[str, tuple[Vote, ...]]
     ballots: Table[str, tuple[Ballot, ...]]
     missed: Table[str, float]
     withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
+    windows: Table[str, Window]
+    escalations: Escalations
 
     def __init__(self) -> None:
         self.seq = 0
@@ -73,7 +95,7 @@ class State:
     def _hold(self, statistics: Statistics, tables: dict[str, dict[str, Any]]) -> None:
         self.statistics = statistics
         for name in TABLES:
-            setattr(self, name, Table(tables.get(name)))
+            setattr(self, name, KINDS.get(name, Table)(tables.get(name)))
         self._tables: tuple[Any, ...] = (statistics, *(getattr(self, name) for name in TABLES))
 
     # ------------------------------------------------------------------------------------------------------------ fold
@@ -174,6 +196,6 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "AT_ONCE", "BY_SCORE", "EXACT", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED", "VERSION", "Ballot", "Episode",
+    "AT_ONCE", "BY_SCORE", "BY_WINDOW", "EXACT", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED", "VERSION", "Ballot", "Episode",
     "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of", "label_of", "pattern_of",
 ]  # fmt: skip
