@@ -62,6 +62,7 @@ class Config(Section):
     time_intervals: tuple[NamedInterval, ...] = ()
     """Alertmanager's section, as it is there: windows of `time_based_routing` name its intervals."""
     aggregation_rules: dict[str, later.AggregationRule] = Field(default={})
+    windows: ours.Windows = ours.Windows()
     ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
     feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
     silences: ours.Silences = ours.Silences()
@@ -198,10 +199,15 @@ class Config(Section):
             return now + found.sla
         return self._router.open_for("business_hours", now, found.sla)
 
-    def escalation_steps(self, severity: str, labels: Mapping[str, str], now: float) -> list[Step]:
-        """Who is told after one another of an incident that nobody acknowledges."""
+    def sla_of(self, severity: str) -> float:
+        """Seconds within which somebody has to acknowledge; 0: none is configured."""
         found = self._escalating(severity)
-        return self._router.steps(severity, labels, now, found.escalate_to) if found is not None else []
+        return (found.sla or 0.0) if found is not None else 0.0
+
+    def escalation_steps(self, severity: str, domain: str, now: float) -> list[Step]:
+        """Who is told after one another of a domain's incident that nobody acknowledges."""
+        found = self._escalating(severity)
+        return self._router.steps(severity, domain, now, found.escalate_to) if found is not None else []
 
     @cached_property
     def _groups(self) -> dict[str, spec.Group]:

@@ -131,14 +131,13 @@ class Router:
         until = inf if found is None else found.hours.open_for(now, seconds)
         return now + seconds if until == inf else until  # one that never opens keeps nothing waiting
 
-    def steps(self, severity: str, labels: Mapping[str, str], now: float, roles: tuple[str, ...] | None) -> list[Step]:
+    def steps(self, severity: str, domain: str, now: float, roles: tuple[str, ...] | None) -> list[Step]:
         """Who is told after one another of what nobody acknowledges; `roles` as configured, None: what the windows imply.
 
         Nobody while a maintenance window overrides the route: it says who is told.
         """
         if any(severity in window.routes and window.active(now) for window in self._maintenance):
             return []
-        domain = self.domain_of(labels)
         if roles is not None:
             return [self._step((role,), domain, f"escalate_to of {severity} names it") for role in roles]
         open_now = next((window for window in self._windows if window.active(now)), None)
@@ -147,10 +146,11 @@ class Router:
         if open_now is not None and higher:
             named = tuple(dict.fromkeys(role for one in higher for role in open_now.routes[one]))
             found.append(self._step(named, domain, f"{open_now.name} names them for {_listed(higher)}"))
-        for window in self._windows:
-            if window is not open_now and window.routes.get(severity):
-                found.append(self._step(window.routes[severity], domain, f"{window.name} names them for {severity}"))
-        return found
+        others = [window for window in self._windows if window is not open_now and window.routes.get(severity)]
+        named_there = (f"{window.name} names them for {severity}" for window in others)
+        return found + [
+            self._step(one.routes[severity], domain, why) for one, why in zip(others, named_there, strict=True)
+        ]
 
     def _step(self, roles: tuple[str, ...], domain: str, why: str) -> Step:
         mapped = self._roles.get(domain, {})

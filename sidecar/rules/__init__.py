@@ -12,8 +12,9 @@ from sidecar.rules.audit_sample import audit_sample
 from sidecar.rules.base import Batch, Due, Duty, Facts, Rule
 from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
+from sidecar.rules.escalation import escalate
 from sidecar.rules.guard import guard
-from sidecar.rules.maintenance import maintenance_windows
+from sidecar.rules.maintenance import end_leases, maintenance_windows
 from sidecar.rules.repeated_false_positive import repeated_false_positive
 from sidecar.rules.routing import routing
 from sidecar.rules.suppression import suppression_by_score
@@ -30,6 +31,6 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 # What the clock brings beside the rules, asked in every plan after them.
-DUTIES: Final[tuple[Duty, ...]] = ()
+DUTIES: Final[tuple[Duty, ...]] = (end_leases, escalate)
 
 __all__ = ["DUTIES", "RULES", "Batch", "Due", "Duty", "Facts", "Rule"]
