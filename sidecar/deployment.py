@@ -26,6 +26,13 @@ EXAMPLES: Final = """examples:
 while a window is open, INFO and WARNING alerts that match wait; CRITICAL never does
 """
 PATH: Final = "/api/v2/windows"
+_ABOUT: Final = {
+    "open": "Open a window",
+    "renew": "Renew it before its lease ends: the same name, owner and matchers",
+    "end": "End it: what still fires is told at once",
+    "list": "The windows that are open",
+    "run": "Open it, renew it while a command runs, and end it; exits as the command does",
+}
 RENEWALS: Final = 3  # within a lease: one may fail
 LEAST_SECONDS: Final = 0.2  # between two renewals
 
@@ -41,27 +48,41 @@ def add_window(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the command; `add` is of the command line."""
     window = add("window", _window, "Deployment windows: alerts that match wait while one is open")
     window.epilog, window.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
-    window.add_argument("action", choices=["open", "renew", "end", "list", "run"])
-    window.add_argument("--name", default="", help="the window's; required by all but list")
-    window.add_argument("--owner", default="", help="whose it is; default: you, on this host")
-    window.add_argument("--match", action="append", default=[], metavar="MATCHER", help="""e.g. 'namespace="shop"'""")
-    window.add_argument("--severity", action="append", default=[], help="what waits; default: INFO and WARNING")
-    window.add_argument("--lease", default="10m", metavar="TIME", help="until it ends by itself; default: 10m")
-    window.add_argument("--comment", default="", help="what for")
-    window.add_argument("--url", default="", help="where the sidecar serves; default: server.listen")
-    window.add_argument("--secret-file", metavar="FILE", help="a file with server.api_secret; default: from --config")
-    window.add_argument("command", nargs="*", metavar="COMMAND", help="of run: what it lasts as long as, after --")
+    actions = window.add_subparsers(required=True, metavar="ACTION", dest="action")
+    for name, about in _ABOUT.items():
+        action = actions.add_parser(name, help=about, description=about, epilog=window.epilog)
+        action.formatter_class = argparse.RawDescriptionHelpFormatter
+        action.add_argument("--config", default=argparse.SUPPRESS, metavar="FILE", help="default: sidecar.yml")
+        action.add_argument("--url", default="", help="where the sidecar serves; default: server.listen")
+        action.add_argument(
+            "--secret-file", metavar="FILE", help="a file with server.api_secret; default: from --config"
+        )
+        if name != "list":
+            action.add_argument("--name", required=True, help="the window's")
+            action.add_argument("--owner", default="", help="whose it is; default: you, on this host; of end: anybody")
+        if name in ("open", "renew", "run"):
+            _add_what(action)
+        if name == "run":
+            action.add_argument(
+                "command", nargs="+", metavar="COMMAND", help="after --; the window lasts as long as it"
+            )
+
+
+def _add_what(action: argparse.ArgumentParser) -> None:
+    action.add_argument(
+        "--match",
+        action="append",
+        required=True,
+        metavar="MATCHER",
+        help="""e.g. 'namespace="shop"'; all have to match""",
+    )
+    action.add_argument("--severity", action="append", default=[], help="what waits; default: INFO and WARNING")
+    action.add_argument("--lease", default="10m", metavar="TIME", help="until it ends by itself; default: 10m")
+    action.add_argument("--comment", default="", help="what for")
 
 
 def _window(options: argparse.Namespace) -> int:
-    if options.action != "list" and not options.name:
-        raise SidecarError(f"`sidecar window {options.action}` needs --name")
-    if options.action in ("open", "renew", "run") and not options.match:
-        raise SidecarError("""give --match, e.g. --match 'namespace="shop"'""")
-    if options.action == "run" and not options.command:
-        raise SidecarError("name the command after --, e.g. sidecar window run ... -- make deploy")
-    server = _server(options)
-    return asyncio.run(_ACTIONS[options.action](options, server))
+    return asyncio.run(_ACTIONS[options.action](options, _server(options)))
 
 
 def _server(options: argparse.Namespace) -> Server:

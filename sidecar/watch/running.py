@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 import aiohttp
@@ -27,18 +26,17 @@ async def ask(url: str, method: str, path: str, secret: str = "", body: Any = No
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
         why = str(error) or f"no answer within {TIMEOUT:.0f} s"
         raise SidecarError(f"{url} cannot be asked: {why}. Give --url, or start `sidecar serve`") from None
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        found = {}
+    found = _decoded(text)
     if status == 401:
         raise SidecarError(f"{url} refuses the secret: it wants its server.api_secret; give --config or --secret-file")
     if status >= 300:
-        why = found.get("error") if isinstance(found, dict) else None
-        raise SidecarError(str(why or f"{url} answered {status}: is it a sidecar?"))
+        said: str | None = found.get("error") if isinstance(found, dict) else None
+        raise SidecarError(said or f"{url} answered {status}: is it a sidecar?")
     return found
 
 
-def ask_once(url: str, method: str, path: str, secret: str = "", body: Any = None) -> Any:
-    """`ask`, without a loop of one's own."""
-    return asyncio.run(ask(url, method, path, secret, body))
+def _decoded(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
