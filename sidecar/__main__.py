@@ -267,9 +267,9 @@ def _escalation(config: Config, severity: str, labels: dict[str, str], now: floa
         return
     told, sla = set(config.route(severity, labels, now).receivers), config.sla_of(severity)
     for step in config.escalation_steps(severity, config.domain_of(labels), due):
-        if new := [one for one in step.receivers if one not in told]:
+        if new := {receiver: role for role, receiver in step.named if receiver not in told}:
             told, level = told | set(new), level + 1
-            yield f"escalates: unless acknowledged within {moment(sla * level)}, to {', '.join(new)} ({step.why})"
+            yield f"escalates: unless acknowledged within {moment(sla * level)}, to {', '.join(new)}, {step.why}"
     yield f"escalates: after {moment(sla * (level + 1))} everybody who was told is told once more; from {at(due)} UTC on"
 
 

@@ -35,9 +35,8 @@ class Route(NamedTuple):
 class Step(NamedTuple):
     """Who is told next of what nobody acknowledges."""
 
-    roles: tuple[str, ...]
-    receivers: tuple[str, ...]
-    why: str  # for people: "off_hours names it for CRITICAL"
+    named: tuple[tuple[str, str], ...]  # (role, its receiver)
+    why: str  # for people: "whom off_hours names for CRITICAL"
 
 
 class _Timed(NamedTuple):
@@ -139,24 +138,23 @@ class Router:
         if any(severity in window.routes and window.active(now) for window in self._maintenance):
             return []
         if roles is not None:
-            return [self._step((role,), domain, f"escalate_to of {severity} names it") for role in roles]
+            return [self._step((role,), domain, f"as escalate_to of {severity} says") for role in roles]
         open_now = next((window for window in self._windows if window.active(now)), None)
         found = []
         higher = _next_higher(severity, open_now.routes if open_now else {})
         if open_now is not None and higher:
             named = tuple(dict.fromkeys(role for one in higher for role in open_now.routes[one]))
-            found.append(self._step(named, domain, f"{open_now.name} names them for {_listed(higher)}"))
+            found.append(self._step(named, domain, f"whom {open_now.name} names for {_listed(higher)}"))
         others = [window for window in self._windows if window is not open_now and window.routes.get(severity)]
-        named_there = (f"{window.name} names them for {severity}" for window in others)
+        named_there = (f"whom {window.name} names for {severity}" for window in others)
         return found + [
             self._step(one.routes[severity], domain, why) for one, why in zip(others, named_there, strict=True)
         ]
 
     def _step(self, roles: tuple[str, ...], domain: str, why: str) -> Step:
         mapped = self._roles.get(domain, {})
-        names = [mapped.get(role, role) for role in roles]
-        told = dict.fromkeys(name if name in self._receivers else self._default for name in names)
-        return Step(roles, tuple(told), why)
+        names = ((role, mapped.get(role, role)) for role in roles)
+        return Step(tuple((role, name if name in self._receivers else self._default) for role, name in names), why)
 
     def endless(self) -> list[int]:
         """Which maintenance windows never close, by their place in the file."""

@@ -38,14 +38,14 @@ def _step(name: str, known: Escalation, incident: Incident, next_by: float, fact
         reason = f"{waited}: everybody who was told is told once more"
         event = Escalated(facts.now, name, level, (), reached, None, known.severity, reason)
     else:
-        new = tuple(one for one in step.receivers if one not in reached)
-        reason = f"{waited}: escalated to {', '.join(step.roles)} ({step.why})"
-        event = Escalated(facts.now, name, level, new, (), next_by, known.severity, reason)
+        new = {receiver: role for role, receiver in reversed(step.named) if receiver not in reached}
+        reason = f"{waited}: escalated to {', '.join(reversed(new.values()))}, {step.why}"
+        event = Escalated(facts.now, name, level, tuple(reversed(new)), (), next_by, known.severity, reason)
     return Due((event,), tuple(_deliveries(event, known, facts)))
 
 
 def _next(steps: Iterable[Step], reached: tuple[str, ...]) -> Step | None:
-    return next((step for step in steps if any(one not in reached for one in step.receivers)), None)
+    return next((step for step in steps if any(one not in reached for _, one in step.named)), None)
 
 
 def _deliveries(event: Escalated, known: Escalation, facts: Facts) -> Iterator[Delivery]:
