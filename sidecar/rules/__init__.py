@@ -14,9 +14,10 @@ from sidecar.rules.base import Batch, Due, Duty, Facts, Rule
 from sidecar.rules.budget import suppression_budget
 from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
+from sidecar.rules.escalation import escalate
 from sidecar.rules.flapping import flapping
 from sidecar.rules.guard import guard
-from sidecar.rules.maintenance import maintenance_windows
+from sidecar.rules.maintenance import end_leases, maintenance_windows
 from sidecar.rules.regrouping import regrouping
 from sidecar.rules.repeated_false_positive import repeated_false_positive
 from sidecar.rules.routing import routing
@@ -42,6 +43,6 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 # What the clock brings beside the rules, asked in every plan after them.
-DUTIES: Final[tuple[Duty, ...]] = ()
+DUTIES: Final[tuple[Duty, ...]] = (end_leases, escalate)
 
 __all__ = ["DUTIES", "RULES", "Batch", "Due", "Duty", "Facts", "Rule"]
