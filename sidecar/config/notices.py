@@ -16,7 +16,6 @@ NO_EFFECT = "is checked but has no effect yet"
 
 # Sections and keys that are parsed for later; what the sidecar does instead, where that is not obvious.
 _LATER = (
-    ("aggregation_rules", ""),
     ("ml_anomaly_detection.provider", ": each model has a `provider` of its own"),
     ("ml_anomaly_detection.feedback_loop", ": votes stay in the sidecar's own store"),
     ("feedback_loop.processing.pipeline", ": training always takes all its steps"),

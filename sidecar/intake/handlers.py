@@ -6,27 +6,26 @@ what can never be parsed, 401 for a wrong secret.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 import hashlib
-import hmac
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import SecretStr
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.decider import Work
 from sidecar.domain import Feedback, Received, Regrouped
 from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
-from sidecar.intake import assessment, feedback, regroup, slack_events, webhook
+from sidecar.intake import assessment, feedback, regroup, slack_events, webhook, windows
+from sidecar.intake.access import allowed as _allowed
+from sidecar.intake.access import as_json as _json
+from sidecar.intake.access import body_of as _body
+from sidecar.intake.access import unauthorized as _unauthorized
 from sidecar.store import projections, queries
 from sidecar.store.engine import Database
 
@@ -49,6 +48,9 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v2/incidents/{incident}/merge", merge),
         web.post("/classify", classify),
         web.post("/anomaly", spot_anomalies),
+        web.get("/api/v2/windows", windows.list_windows),
+        web.post("/api/v2/windows", windows.open_window),
+        web.delete("/api/v2/windows/{name}", windows.end_window),
         web.post("/slack/events", hear_slack),
         web.get("/-/healthy", say_healthy),
         web.get("/-/ready", say_ready),
@@ -91,19 +93,6 @@ async def _receive(request: web.Request, sidecar: Sidecar) -> tuple[int, str]:
     return 200, "ok"
 
 
-async def _body(request: web.Request, sidecar: Sidecar) -> bytes:
-    try:
-        async with asyncio.timeout(sidecar.config.server.body_timeout):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        limit = sidecar.config.server.body_limit
-        raise PayloadError(
-            f"the body is larger than server.body_limit ({limit} bytes): raise it, or set max_alerts"
-        ) from None
-    except (web.HTTPException, web.RequestPayloadError, ValueError) as error:
-        raise PayloadError(f"the body cannot be read: {error}") from None
-
-
 async def _decide(parsed: webhook.Parsed, body: bytes, sidecar: Sidecar) -> None:
     """Commit a webhook. One that makes its batch fail is taken apart, alert by alert, and only the poison set aside."""
     if parsed.truncated:
@@ -131,19 +120,6 @@ async def _set_aside(poison: tuple[webhook.Poison, ...], sidecar: Sidecar) -> No
         sidecar.metrics.quarantined.inc()
         async with sidecar.database.write() as connection:
             await queries.set_aside(connection, name, sidecar.clock(), one.why.replace("\x00", ""), one.body)
-
-
-def _allowed(request: web.Request, secret: SecretStr | None) -> bool:
-    """Whether the request carries the secret, as Bearer token or Basic password; always, where none is configured."""
-    if secret is None:
-        return True
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given, validate=True).decode("utf-8", "replace").partition(":")[2]
-        except (binascii.Error, ValueError):
-            return False
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.get_secret_value().encode())
 
 
 # --------------------------------------------------------------------------------------------------------------- feedback
@@ -298,14 +274,6 @@ async def _asked_about(request: web.Request, sidecar: Sidecar) -> tuple[Received
         return web.json_response({"error": str(error)}, status=400)
     except TimeoutError:
         return web.json_response({"error": "the body did not arrive in time"}, status=503)
-
-
-def _unauthorized() -> web.Response:
-    return web.json_response({"error": "send server.api_secret as a Bearer token"}, status=401)
-
-
-def _json(answer: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
 
 # -------------------------------------------------------------------------------------------------------------- operating

@@ -89,9 +89,7 @@ def test_where_alerts_come_by_all_the_time_three_are_no_sign():
 
 def test_alerts_of_one_batch_count_in_their_order():
     here = world()
-    batch = here.batch(
-        Inputs(tuple(here.alert(alertname=f"N{n}", instance=f"i{n}", service="cart") for n in range(4)))
-    )
+    batch = here.batch(Inputs(tuple(here.alert(alertname=f"N{n}", instance=f"i{n}", service="cart") for n in range(4))))
     assert [d.verdict for d in batch.decisions] == [Verdict.NOTIFY] * 2 + [Verdict.FOLD] * 2
     assert [d.incident for d in batch.decisions[2:]] == [batch.decisions[0].incident] * 2
     assert [(d.kind, d.alerts) for d in batch.deliveries] == [("notify", 3), ("notify", 1)]
