@@ -1,14 +1,14 @@
 """What a silence would have hidden is found by its matchers; what it hid, and how it ended.
 
 Revision ID: 0007_silences
-Revises: 0002_contexts
+Revises: 0003_gathered
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_silences"
-down_revision = "0002_contexts"
+down_revision = "0003_gathered"
 branch_labels = None
 depends_on = None
 

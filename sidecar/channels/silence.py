@@ -117,7 +117,9 @@ class Silence(Channel[SilenceRequest, SilenceConfig]):
             name = str((find_equal(silences, message) or {}).get("id", ""))
         if not name:
             return Sent()
-        answer = yield http_request("DELETE", f"{url.rstrip('/')}/api/v2/silence/{name}", config, headers=config.headers())
+        answer = yield http_request(
+            "DELETE", f"{url.rstrip('/')}/api/v2/silence/{name}", config, headers=config.headers()
+        )
         if answer.status == 404 or (answer.status == 500 and b"not found" in answer.body):
             return Sent(name)
         outcome = classify_http(answer.status, answer.headers, answer.body, answer.at)

@@ -268,16 +268,16 @@ def _silences(
     return missing, events
 
 
-def _judged(
-    one: Ours, found: Standing, standing: Mapping[str, Standing], known: Known, now: float
-) -> Iterable[Event]:
+def _judged(one: Ours, found: Standing, standing: Mapping[str, Standing], known: Known, now: float) -> Iterable[Event]:
     """What became of a silence of ours that Alertmanager has."""
     if found.state == "expired" or found.ends_at <= now:
         if one.ends_at <= now + SAME:
             return  # its time is over: the clock says so too
         heir = _heir(one, found, standing, {each.silence_id for each in known.ours})
         if heir is not None:
-            yield _taken(one, heir, now, f"{heir.created_by or 'somebody'} edited it: it is silence {heir.silence_id} now")
+            yield _taken(
+                one, heir, now, f"{heir.created_by or 'somebody'} edited it: it is silence {heir.silence_id} now"
+            )
         else:
             yield _ended(one, now, "revoked", "somebody expired it in Alertmanager")
     elif one.state == "theirs":
@@ -304,9 +304,7 @@ def _changes(one: Ours, found: Standing) -> list[str]:
 def _heir(one: Ours, old: Standing, standing: Mapping[str, Standing], ours: set[str]) -> Standing | None:
     """The silence that an edit put in place of ours: it began as ours was expired, and is like it."""
     for each in standing.values():
-        like = (
-            each.created_by == old.created_by or mark_of(each.comment) == one.mark or each.matchers == old.matchers
-        )
+        like = each.created_by == old.created_by or mark_of(each.comment) == one.mark or each.matchers == old.matchers
         at_once = abs(each.updated_at - old.ends_at) <= SAME or abs(each.starts_at - old.ends_at) <= SAME
         if each.state != "expired" and each.silence_id not in ours and at_once and like:
             return each
