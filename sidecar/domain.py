@@ -350,6 +350,7 @@ class SilenceChanged(Struct, frozen=True, gc=False, tag="silence_changed", tag_f
     state: str  # active | theirs
     ends_at: float
     why: str = ""
+    mark: str = ""  # of the comment that it has there
 
 
 class SilenceEnded(Struct, frozen=True, gc=False, tag="silence_ended", tag_field="t", omit_defaults=True):

@@ -18,15 +18,27 @@ from msgspec.structs import replace
 
 from models.features import vector
 from models.statistics import Keys
-from sidecar.arrival import observe
+from sidecar.arrival import end_unsent, observe
 from sidecar.config import Config
-from sidecar.domain import Decision, Delivery, IncidentClosed, Pattern, Plan, Received, Swept, Verdict
+from sidecar.domain import (
+    Decision,
+    Delivery,
+    EpisodeEnded,
+    Event,
+    IncidentClosed,
+    Pattern,
+    Plan,
+    Received,
+    Swept,
+    Verdict,
+)
 from sidecar.draft import Draft, Inputs, scored_as
 from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
 from sidecar.scoring import Scoring, standing_in
-from sidecar.settlement import settle, silences
+from sidecar.settlement import settle
 from sidecar.state import State, pattern_of
+from sidecar.state.silences import fresh
 
 
 def plan(
@@ -42,29 +54,37 @@ def plan(
     draft = Draft(now, state, config, min((one.at for one in inputs.received), default=now))
     for received in inputs.received:
         observe(received, draft)
-    voted = _take_in(inputs, draft)
+    voted, asked = _take_in(inputs, draft)
     _release_holds(draft)
+    _release_freed(draft)
     _close_settled(draft)
-    facts = Facts(now, config, state, voted, scoring.certificate, tuple(inputs.asks))
+    facts = Facts(now, config, state, voted, scoring.certificate, asked)
     batch = refine(Batch(_scored(draft, scoring)), facts, rules)
     decisions = (*batch.decisions, *draft.ready)
-    deliveries = [*settle(decisions, batch.moves, draft), *silences(batch.silences, draft), *_do(duties, facts, draft)]
+    deliveries = [*settle(decisions, batch.moves, draft), *_do(duties, facts, draft)]
     return Plan(tuple(draft.events), decisions, tuple(deliveries))
 
 
 # ---------------------------------------------------------------------------------------------------------------- take in
 
 
-def _take_in(inputs: Inputs, draft: Draft) -> frozenset[Pattern]:
-    voted = set()
+def _take_in(inputs: Inputs, draft: Draft) -> tuple[frozenset[Pattern], tuple[Event, ...]]:
+    """(patterns that votes touched, what was handed in and is news)."""
+    voted, asked = set(), []
     for vote in inputs.votes:
         draft.record(vote)
         voted.add(pattern_of(Keys(*vote.keys)))
-    for event in (*inputs.outcomes, *inputs.asks):
-        draft.record(event)
+    for outcome in inputs.outcomes:
+        draft.record(outcome)
+    for event in inputs.asks:
+        if isinstance(event, EpisodeEnded):
+            end_unsent(event, draft)
+        elif fresh(draft.state, event):
+            draft.record(event)
+            asked.append(event)
     if inputs.sweep_before is not None:
         draft.record(Swept(draft.now, inputs.sweep_before))
-    return frozenset(voted)
+    return frozenset(voted), tuple(asked)
 
 
 def _release_holds(draft: Draft) -> None:
@@ -76,6 +96,18 @@ def _release_holds(draft: Draft) -> None:
             held = Received(hold.alert, hold.group_key, given=hold.given)
             draft.candidates.append((held, known.keys, known.episode))
             draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
+
+
+def _release_freed(draft: Draft) -> None:
+    """What a silence of ours hid, and still fires when that ended early, is decided anew."""
+    state = draft.state
+    for fingerprint in list(state.freed):
+        known, muted = state.episodes.get(fingerprint), state.muted.get(fingerprint)
+        waits = known is not None and any(episode == known.episode for _, _, episode in draft.candidates)
+        if known is None or muted is None or muted.alert is None or waits:
+            continue
+        draft.candidates.append((Received(muted.alert, muted.group_key), known.keys, known.episode))
+        draft.observations.append(vector(state.statistics, known.keys, muted.alert.annotations, draft.now))
 
 
 def _close_settled(draft: Draft) -> None:

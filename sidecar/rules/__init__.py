@@ -14,12 +14,14 @@ from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
 from sidecar.rules.guard import guard
 from sidecar.rules.maintenance import maintenance_windows
-from sidecar.rules.repeated_false_positive import repeated_false_positive
+from sidecar.rules.repeated_false_positive import ask_silences, repeated_false_positive
 from sidecar.rules.routing import routing
+from sidecar.rules.silenced import end_silences, silenced
 from sidecar.rules.suppression import suppression_by_score
 
 RULES: Final[tuple[Rule, ...]] = (
     maintenance_windows,
+    silenced,
     exact_deduplication,
     temporal_correlation,
     suppression_by_score,
@@ -30,6 +32,6 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 # What the clock brings beside the rules, asked in every plan after them.
-DUTIES: Final[tuple[Duty, ...]] = ()
+DUTIES: Final[tuple[Duty, ...]] = (end_silences, ask_silences)
 
 __all__ = ["DUTIES", "RULES", "Batch", "Due", "Duty", "Facts", "Rule"]

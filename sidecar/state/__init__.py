@@ -21,7 +21,7 @@ from sidecar.domain import EpisodeStarted, Event
 from sidecar.state import episodes, incidents, silences, votes
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
-from sidecar.state.silences import STANDING, Silence
+from sidecar.state.silences import STANDING, Muted, Silence
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
 
 VERSION: Final = 3  # of the snapshot's layout; one of another layout is not read, and the log is folded from its start
@@ -39,6 +39,11 @@ TABLES: Final[dict[str, Any]] = {
     "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
+    "ours": str,  # id of an active silence of ours -> its pattern
+    "hushed": tuple[str, ...],  # alertname -> patterns that a silence of ours hides
+    "muted": Muted,  # by fingerprint, what silences in Alertmanager hide
+    "freed": str,  # fingerprint of what a silence of ours hid -> why that ended early: to be decided anew
+    "senders": float,  # externalURL of the Alertmanagers that are watched -> since when it is known
 }
 SECTIONS: Final = (
     episodes.FOLDS,
@@ -46,7 +51,7 @@ SECTIONS: Final = (
     votes.FOLDS,
     silences.FOLDS,
 )  # each event goes through them in order
-DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
+DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due, silences.due)
 
 
 class State:
@@ -63,6 +68,11 @@ class State:
     withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
+    ours: Table[str, str]
+    hushed: Table[str, tuple[str, ...]]
+    muted: Table[str, Muted]
+    freed: Table[str, str]
+    senders: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0
@@ -156,8 +166,13 @@ class State:
         return votes.noise_since_real(self.ballots.get(key) or (), since)
 
     def silenced(self, now: float) -> int:
-        """How many silences of ours are active or on their way."""
-        return sum(silence.ends_at > now and silence.state in STANDING for silence in self.silences.values())
+        """How many silences of ours there are in Alertmanager, as it counts them, or on their way to it."""
+        return silences.counted(self.silences.values(), now)
+
+    def silenced_by_people(self, fingerprint: str) -> bool:
+        """Whether somebody else's silence hides what fires under this fingerprint."""
+        muted = self.muted.get(fingerprint) if self.muted else None
+        return muted is not None and any(one.silence_id not in self.ours for one in muted.by)
 
 
 def _routed() -> dict[type, tuple[Callable[[State, Any], None], ...]]:
@@ -175,5 +190,5 @@ _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_
 
 __all__ = [
     "AT_ONCE", "BY_SCORE", "EXACT", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED", "VERSION", "Ballot", "Episode",
-    "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of", "label_of", "pattern_of",
+    "Hold", "Incident", "Muted", "Silence", "State", "Told", "Vote", "key_of", "keys_of", "label_of", "pattern_of",
 ]  # fmt: skip

@@ -8,7 +8,6 @@ Inhibited alerts are present and nothing else: what inhibits them is told, and w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Final
 
 from msgspec import Struct, field
@@ -23,6 +22,7 @@ from sidecar.domain import (
     SilenceChanged,
     SilenceEnded,
 )
+from sidecar.state.silences import mark_of
 
 SAME: Final = 2.0  # s: two ends of a silence this close are one, and an edit expires the old one this close to the new
 SLACK: Final = 0.8  # of the interval: looks are never quite as far apart as was asked for
@@ -85,8 +85,9 @@ class Ours(Struct, frozen=True):
     ends_at: float
     changed: float  # when its state was last recorded: a look that began before says nothing of it
     created_by: str
-    mark: str  # of its comment, see `mark_of`; empty when it is not known
+    mark: str  # of its comment, see `state.silences.mark_of`; empty when it is not known
     hidden: int
+    adopted: bool = False  # it stood before we asked for it, and was looked at since
 
 
 class Known(Struct, frozen=True):
@@ -145,11 +146,6 @@ def look(
     kept = before.met & {one.episode for one in known.firing.values()}
     memory = Memory(absent, missing, frozenset(kept | met), sent)
     return memory, Seen(received, gone, (*unmuted, *ends), tuple(sorted(met - before.met)))
-
-
-def mark_of(comment: str) -> str:
-    """A comment, short."""
-    return blake2b(comment.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def exact(matchers: Iterable[tuple[str, str]]) -> Rows:
@@ -283,11 +279,13 @@ def _judged(one: Ours, found: Standing, standing: Mapping[str, Standing], known:
     elif one.state == "theirs":
         if abs(found.ends_at - one.ends_at) > SAME:
             yield _taken(one, found, now, "its end was changed again")
-    elif changes := _changes(one, found):
+    else:
+        changes = _changes(one, found)
         older = found.starts_at < one.asked_at - SAME and not {"matchers", "author"} & set(changes)
-        if older and one.mark and one.changed <= one.asked_at + LOOKED_AT_FIRST:
-            yield SilenceChanged(now, one.pattern, one.silence_id, "active", found.ends_at, "an older one of ours")
-        else:
+        if older and not one.adopted:
+            mark, why = mark_of(found.comment), "an equal one of ours stood already"
+            yield SilenceChanged(now, one.pattern, one.silence_id, "active", found.ends_at, why, mark)
+        elif changes:
             yield _taken(one, found, now, f"somebody changed its {', '.join(changes)}")
 
 
