@@ -57,6 +57,7 @@ class Config(Section):
     store: ours.Store = ours.Store()
     alertmanagers: tuple[ours.AlertmanagerPeer, ...] = ()
     """Peers of one cluster, for silences and what they hide; without them no silence can be created."""
+    watch: ours.Watch = ours.Watch()
     guard: ours.Guard = ours.Guard()
     grouping: spec.Grouping = Field(default_factory=dict, validate_default=True)
     """How Alertmanager groups each domain (2.1): `render-alertmanager` writes it, and repeat_interval makes reminders."""

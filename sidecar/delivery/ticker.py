@@ -97,6 +97,7 @@ class Ticker:
     async def _show(self) -> None:
         self._metrics.waiting.set(self._decider.waiting)
         self._metrics.holds.set(len(self._decider.state.holds))
+        self._metrics.silenced(self._decider.state)
         async with self._database.read() as connection:
             depths = await outbox.depths(connection)
             trained = await training.newest_artifact_at(connection)

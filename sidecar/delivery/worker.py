@@ -277,6 +277,8 @@ class Worker:
             kind = "rejected" if isinstance(outcome, Rejected) else "retry"
             self._metrics.failed.labels(receiver, channel, kind).inc()
             return
+        if isinstance(message, SilenceRequest) and message.end:
+            return
         if isinstance(message, SilenceRequest):
             self._metrics.silences.labels(message.reason).inc()
             return
@@ -289,9 +291,9 @@ class Worker:
 def _event(row: outbox.Claimed, target: Target | None, settled: outbox.Settled) -> Delivered | SilenceSettled | None:
     """What the rules need to know of it: nothing of an update, which tells nobody anew."""
     if row.kind == "silence":
+        request = msgspec.json.decode(row.body, type=SilenceRequest)
         state = "active" if settled.state == "sent" else "failed"
-        pattern = msgspec.json.decode(row.body, type=SilenceRequest).pattern
-        return SilenceSettled(settled.at, pattern, state, settled.ref)
+        return None if request.end else SilenceSettled(settled.at, request.pattern, state, settled.ref)
     if row.kind == "update" and settled.state == "sent":
         return None
     receiver = target.receiver if target is not None else row.receiver.split("/")[0]
