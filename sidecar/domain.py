@@ -237,6 +237,26 @@ class SilenceSettled(Struct, frozen=True, gc=False, tag="silence_settled", tag_f
     silence_id: str = ""
 
 
+class DigestDue(Struct, frozen=True, gc=False, tag="digest_due", tag_field="t", omit_defaults=True):
+    """What was kept back in (since, until] is summed up for one receiver."""
+
+    at: float
+    receiver: str  # who gets it
+    since: float
+    until: float
+    of: tuple[str, ...] = ()  # the receivers it was kept back from; "" stands for decisions that named none
+    after: int = 0  # log rows up to this one have nothing of it: where reading begins
+
+
+class ReviewDue(Struct, frozen=True, gc=False, tag="review_due", tag_field="t", omit_defaults=True):
+    """Our silences of (since, until] are reviewed for one receiver."""
+
+    at: float
+    receiver: str
+    since: float
+    until: float
+
+
 class Swept(Struct, frozen=True, gc=False, tag="swept", tag_field="t", omit_defaults=True):
     """Keys idle since before `before` leave the memory; recorded, so that every replica forgets the same."""
 
@@ -245,7 +265,17 @@ class Swept(Struct, frozen=True, gc=False, tag="swept", tag_field="t", omit_defa
 
 
 Event = (
-    EpisodeStarted | EpisodeSeen | EpisodeEnded | Decided | Voted | Delivered | SilenceAsked | SilenceSettled | Swept
+    EpisodeStarted
+    | EpisodeSeen
+    | EpisodeEnded
+    | Decided
+    | Voted
+    | Delivered
+    | SilenceAsked
+    | SilenceSettled
+    | Swept
+    | DigestDue
+    | ReviewDue
 )
 
 
@@ -274,7 +304,7 @@ class Feedback(Struct, frozen=True):
 
 # ------------------------------------------------------------------------------------------------------- towards people
 
-DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence"]
+DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence", "digest"]
 
 
 class Delivery(Struct, frozen=True, gc=False):
@@ -286,7 +316,7 @@ class Delivery(Struct, frozen=True, gc=False):
     kind: DeliveryKind
     received_at: float  # when the oldest alert in it was received, or its hold released: latency is measured from here
     alerts: int = 1
-    body: str = ""  # JSON of a SilenceRequest for kind "silence"
+    body: str = ""  # JSON of a SilenceRequest for kind "silence", of the event it is about for kind "digest"
 
 
 class SilenceRequest(Struct, frozen=True):
