@@ -292,6 +292,7 @@ class DigestDue(Struct, frozen=True, gc=False, tag="digest_due", tag_field="t", 
     until: float
     of: tuple[str, ...] = ()  # the receivers it was kept back from; "" stands for decisions that named none
     after: int = 0  # log rows up to this one have nothing of it: where reading begins
+    upto: int = 0  # log rows up to this one will have nothing of the next one
 
 
 class ReviewDue(Struct, frozen=True, gc=False, tag="review_due", tag_field="t", omit_defaults=True):

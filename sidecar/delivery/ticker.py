@@ -12,6 +12,7 @@ import structlog
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
 from sidecar.errors import StoreError
+from sidecar.rules.digest import next_digest
 from sidecar.state import VERSION
 from sidecar.store import log, outbox, training
 from sidecar.store.engine import Database
@@ -71,8 +72,9 @@ class Ticker:
         now = self._clock()
         if not self._database.sqlite and not self._decider.busy():
             await self._decider.catch_up()
-        due = self._decider.state.next_due()
-        if due is not None and due <= now:
+        state = self._decider.state
+        dues = (state.next_due(), next_digest(state, self._config()))
+        if any(due is not None and due <= now for due in dues):
             await self._decider.submit(Work())
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now

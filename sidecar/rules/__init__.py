@@ -12,6 +12,7 @@ from sidecar.rules.audit_sample import audit_sample
 from sidecar.rules.base import Batch, Due, Duty, Facts, Rule
 from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
+from sidecar.rules.digest import report_endings, review_silences, sum_up
 from sidecar.rules.guard import guard
 from sidecar.rules.maintenance import maintenance_windows
 from sidecar.rules.repeated_false_positive import repeated_false_positive
@@ -30,6 +31,10 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 # What the clock brings beside the rules, asked in every plan after them.
-DUTIES: Final[tuple[Duty, ...]] = ()
+DUTIES: Final[tuple[Duty, ...]] = (
+    sum_up,
+    report_endings,
+    review_silences,
+)
 
 __all__ = ["DUTIES", "RULES", "Batch", "Due", "Duty", "Facts", "Rule"]

@@ -17,8 +17,9 @@ import msgspec
 
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
-from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, silences, votes
+from sidecar.domain import EpisodeStarted, Event, SilenceEnded
+from sidecar.state import digests, episodes, incidents, silences, votes
+from sidecar.state.digests import Summed
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
 from sidecar.state.silences import STANDING, Silence
@@ -39,12 +40,18 @@ TABLES: Final[dict[str, Any]] = {
     "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
+    "kept_back": float,  # receiver -> when something was first kept back from it since its last digest
+    "digests": Summed,  # receiver -> its last digest
+    "endings": SilenceEnded,  # pattern -> the end of its silence, which nobody was told of yet
+    "reviews": Summed,  # receiver -> its last review of our silences
+    "unreviewed": float,  # when the first silence since the last review was asked for, or ended
 }
 SECTIONS: Final = (
     episodes.FOLDS,
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
+    digests.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
 
@@ -63,6 +70,11 @@ class State:
     withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
+    kept_back: Table[str, float]
+    digests: Table[str, Summed]
+    endings: Table[str, SilenceEnded]
+    reviews: Table[str, Summed]
+    unreviewed: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0
