@@ -26,11 +26,12 @@ from sidecar.decider import Work
 from sidecar.domain import Feedback, Received
 from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
 from sidecar.intake import assessment, feedback, slack_events, webhook
-from sidecar.store import projections, queries
+from sidecar.intake.answers import routes as answer_routes
+from sidecar.intake.voting import vote
+from sidecar.store import queries
 
 ASIDE: Final = "it could not be decided"
 _ODD: Final[dict[type[Exception], int]] = {AuthError: 401, PayloadError: 400, TimeoutError: 503}
-VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
 logger = structlog.get_logger()
 
 
@@ -51,6 +52,7 @@ def routes() -> list[web.RouteDef]:
         web.put("/-/reload", reload),
         web.get("/metrics", show_metrics),
         web.get("/openapi.yaml", show_contract),
+        *answer_routes(),
     ]
 
 
@@ -152,7 +154,7 @@ async def give_feedback(request: web.Request) -> web.Response:
     try:
         said = feedback.read(await _body(request, sidecar))
         given = Feedback(said.who, said.kind, said.episodes, "api", said.retracted, said.comment)
-        counted = await _vote(given, said.incident, sidecar)
+        counted = await vote(given, said.incident, sidecar)
     except PayloadError as error:
         return web.json_response({"error": str(error)}, status=400)
     except UnknownEpisode as error:
@@ -196,28 +198,12 @@ async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> Non
         if event.event_id and await queries.was_seen(connection, event.event_id):
             return
     try:
-        await _vote(Feedback(event.who, kind, (), "slack", event.removed), incident, sidecar)
+        await vote(Feedback(event.who, kind, (), "slack", event.removed), incident, sidecar)
     except (UnknownEpisode, TooOld) as error:
         logger.info("reaction_not_counted", why=str(error))
     if event.event_id:
         async with sidecar.database.write() as connection:
             await queries.mark_seen(connection, event.event_id, sidecar.clock())
-
-
-async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
-    _, head = await projections.behind(
-        sidecar.database, sidecar.decider.shard
-    )  # another replica may have decided on it
-    told = await sidecar.projector.reached(head, VOTE_WAITS)
-    try:
-        votes = await feedback.votes_of(sidecar.database, given, incident, sidecar.clock())
-    except UnknownEpisode:
-        if told:
-            raise
-        raise StoreError("the tables are behind the log") from None  # it may be in what they do not hold yet
-    await sidecar.decider.submit(Work(votes=votes))
-    sidecar.metrics.feedback.labels(given.kind.value, given.source).inc()
-    return len(votes)
 
 
 # ------------------------------------------------------------------------------------------------------------- the models
