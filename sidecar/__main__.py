@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sidecar
+from sidecar.delivery.commands import add_digest
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.reports.commands import add_reports
 
@@ -27,6 +28,7 @@ EXAMPLES = """examples:
   sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
   sidecar why HighLatency
   sidecar outbox --dead
+  sidecar digest --receiver oncall --since 24h
   sidecar report --since 30d --html report.html
   sidecar noisy-rules
 """
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     box.add_argument("--limit", type=int, default=50)
     add_reports(add)
+    add_digest(add)
     add("quarantine", _quarantine, "Alerts that could not be read or decided")
     demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
     demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")

@@ -105,7 +105,14 @@ def _episode(line: Line) -> dict[str, Any]:
 
 def bulletin_body(bulletin: Bulletin, config: WebhookConfig) -> dict[str, Any]:
     """No alerts, so that a reader of Alertmanager's body passes over it; everything is in `sidecar`."""
-    said = {
+    empty: dict[str, Any] = {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "alerts": []}
+    head = {"version": "4", "groupKey": bulletin.incident, "status": "resolved", "receiver": config.receiver}
+    return {**head, **empty, "truncatedAlerts": 0, "externalURL": "", "sidecar": spelled_out(bulletin)}
+
+
+def spelled_out(bulletin: Bulletin) -> dict[str, Any]:
+    """The bulletin for programs."""
+    return {
         "incident": bulletin.incident,
         "kind": bulletin.kind,
         "what": bulletin.what,
@@ -118,9 +125,6 @@ def bulletin_body(bulletin: Bulletin, config: WebhookConfig) -> dict[str, Any]:
         "more": bulletin.more,
         "foot": prose.sentences(bulletin.foot),
     }
-    empty: dict[str, Any] = {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "alerts": []}
-    head = {"version": "4", "groupKey": bulletin.incident, "status": "resolved", "receiver": config.receiver}
-    return {**head, **empty, "truncatedAlerts": 0, "externalURL": "", "sidecar": said}
 
 
 def _line(item: Item) -> dict[str, Any]:
