@@ -446,6 +446,34 @@ class SilenceEnded(Struct, frozen=True, gc=False, tag="silence_ended", tag_field
     cause: str = "expired"  # expired | revoked (by a person) | lost | votes | severity | burst | anomaly | guard
 
 
+class SilenceReported(Struct, frozen=True, gc=False, tag="silence_reported", tag_field="t", omit_defaults=True):
+    """People are told of the end of a silence."""
+
+    at: float
+    pattern: Pattern
+
+
+class DigestDue(Struct, frozen=True, gc=False, tag="digest_due", tag_field="t", omit_defaults=True):
+    """What was kept back in (since, until] is summed up for one receiver."""
+
+    at: float
+    receiver: str  # who gets it
+    since: float
+    until: float
+    of: tuple[str, ...] = ()  # the receivers it was kept back from; "" stands for decisions that named none
+    after: int = 0  # log rows up to this one have nothing of it: where reading begins
+    upto: int = 0  # log rows up to this one will have nothing of the next one
+
+
+class ReviewDue(Struct, frozen=True, gc=False, tag="review_due", tag_field="t", omit_defaults=True):
+    """Our silences of (since, until] are reviewed for one receiver."""
+
+    at: float
+    receiver: str
+    since: float
+    until: float
+
+
 class Swept(Struct, frozen=True, gc=False, tag="swept", tag_field="t", omit_defaults=True):
     """Keys idle since before `before` leave the memory; recorded, so that every replica forgets the same."""
 
@@ -476,7 +504,10 @@ Event = (
     | SilenceChanged
     | SilenceEnded
     | Swept
-)  # fmt: skip
+    | SilenceReported
+    | DigestDue
+    | ReviewDue
+)
 
 
 # -------------------------------------------------------------------------------------------------------------- feedback
@@ -504,7 +535,7 @@ class Feedback(Struct, frozen=True):
 
 # ------------------------------------------------------------------------------------------------------- towards people
 
-DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence"]
+DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence", "digest"]
 
 
 class Delivery(Struct, frozen=True, gc=False):
@@ -516,7 +547,7 @@ class Delivery(Struct, frozen=True, gc=False):
     kind: DeliveryKind
     received_at: float  # when the oldest alert in it was received, or its hold released: latency is measured from here
     alerts: int = 1
-    body: str = ""  # JSON of a SilenceRequest for kind "silence"; of "raise", the note, where it is not a decision's
+    body: str = ""  # JSON of a SilenceRequest for kind "silence", of an event for "digest"; of "raise", the note if not a decision's
 
 
 class SilenceRequest(Struct, frozen=True):

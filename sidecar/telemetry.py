@@ -113,6 +113,13 @@ class Metrics:
         self.reload_at = Gauge(
             "sidecar_config_last_reload_success_timestamp_seconds", "When a reload last worked", registry=registry
         )
+        self.digests = Counter(
+            "sidecar_digests",
+            "Digests, ends of silences and reviews that a channel took",
+            ["what"],
+            registry=registry,
+        )
+        self.digest_lines = Counter("sidecar_digest_lines", "Lines in them", registry=registry)
         self.depth = Gauge("sidecar_outbox_rows", "Outbox rows, by state", ["state"], registry=registry)
         self.waiting = Gauge("sidecar_intake_waiting_alerts", "Alerts waiting to be decided", registry=registry)
         self.behind = Gauge("sidecar_projection_lag_rows", "Log rows not yet in the tables", registry=registry)

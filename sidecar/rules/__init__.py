@@ -14,6 +14,7 @@ from sidecar.rules.base import Batch, Due, Duty, Facts, Rule
 from sidecar.rules.budget import suppression_budget
 from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
+from sidecar.rules.digest import report_endings, review_silences, sum_up
 from sidecar.rules.escalation import escalate
 from sidecar.rules.flapping import flapping
 from sidecar.rules.guard import guard
@@ -45,6 +46,14 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 
 # What the clock brings beside the rules, asked in every plan after them.
-DUTIES: Final[tuple[Duty, ...]] = (end_leases, escalate, end_silences, ask_silences)
+DUTIES: Final[tuple[Duty, ...]] = (
+    end_leases,
+    escalate,
+    end_silences,
+    ask_silences,
+    sum_up,
+    report_endings,
+    review_silences,
+)
 
 __all__ = ["DUTIES", "RULES", "Batch", "Due", "Duty", "Facts", "Rule"]

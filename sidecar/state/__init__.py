@@ -17,9 +17,10 @@ import msgspec
 
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
-from sidecar.domain import EpisodeStarted, Event
+from sidecar.domain import EpisodeStarted, Event, SilenceEnded
 from sidecar.state import (
     arrivals,
+    digests,
     episodes,
     escalations,
     incidents,
@@ -33,6 +34,7 @@ from sidecar.state import (
 )
 from sidecar.state.arrivals import Arrival
 from sidecar.state.dated import Holds
+from sidecar.state.digests import Summed
 from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
@@ -88,6 +90,11 @@ TABLES: Final[dict[str, Any]] = {
     "muted": Muted,  # by fingerprint, what silences in Alertmanager hide
     "freed": str,  # fingerprint of what a silence of ours hid -> why that ended early: to be decided anew
     "senders": float,  # externalURL of the Alertmanagers that are watched -> since when it is known
+    "kept_back": float,  # receiver -> when something was first kept back from it since its last digest
+    "digests": Summed,  # receiver -> its last digest
+    "endings": SilenceEnded,  # pattern -> the end of its silence, which nobody was told of yet
+    "reviews": Summed,  # receiver -> its last review of our silences
+    "unreviewed": float,  # when the first silence since the last review was asked for, or ended
 }
 KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
@@ -102,6 +109,7 @@ SECTIONS: Final = (
     regroup.FOLDS,
     windows.FOLDS,
     escalations.FOLDS,
+    digests.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (
     incidents.due,
@@ -142,6 +150,11 @@ class State:
     muted: Table[str, Muted]
     freed: Table[str, str]
     senders: Table[str, float]
+    kept_back: Table[str, float]
+    digests: Table[str, Summed]
+    endings: Table[str, SilenceEnded]
+    reviews: Table[str, Summed]
+    unreviewed: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0
