@@ -96,11 +96,11 @@ def _keep_to_it(decision: Decision, here: _Here) -> Decision:
         name = here.went[decision.incident]
         decision = refined(decision, Verdict.FOLD, RULE, "so does the alert it belongs to", incident=name)
     if kind in here.facts.state.pairs:
-        if decision.verdict is Verdict.NOTIFY:
+        if decision.verdict is Verdict.NOTIFY and decision.gather is None:  # what opens an aggregate stays its opener
             own, decision = decision.incident, _together(decision, kind, here)
             if decision.incident != own:
                 here.went[own] = decision.incident
-        else:
+        elif decision.verdict is Verdict.FOLD:
             decision = _apart(decision, kind, here)
     here.note(kind, decision)
     return decision
