@@ -18,8 +18,9 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, rates, silences, starts, votes
+from sidecar.state import episodes, incidents, outgoing, rates, silences, starts, votes
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
+from sidecar.state.outgoing import Outgoing
 from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
 from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
 from sidecar.state.silences import STANDING, Silence
@@ -44,12 +45,14 @@ TABLES: Final[dict[str, Any]] = {
     "tallies": tuple[Counted, ...],  # by what is alike
     "rates": Rate,  # by what is counted
     "shares": tuple[Share, ...],  # by alertname, and of everything
+    "outgoing": Outgoing,  # by incident
 }
 SECTIONS: Final = (
     rates.FOLDS,  # asks what was decided before
     episodes.FOLDS,
     starts.FOLDS,
     incidents.FOLDS,
+    outgoing.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
 )  # each event goes through them in order
@@ -73,6 +76,7 @@ class State:
     tallies: Table[str, tuple[Counted, ...]]
     rates: Table[str, Rate]
     shares: Table[str, tuple[Share, ...]]
+    outgoing: Table[str, Outgoing]
 
     def __init__(self) -> None:
         self.seq = 0
