@@ -129,6 +129,8 @@ class Scored(Struct, frozen=True, gc=False):
     model: str  # version of what scored, "cold-start" before the first promotion
     keys: tuple[str, ...] = ()  # under which later alerts fold into its incident; the last one is the exact key
     given: Given | None = None  # what stands in for the built-in models' answers
+    text: str = ""  # the fold key by which alerts that read alike find its incident
+    near: tuple[str, ...] = ()  # what of the topology it belongs to, narrowest first
 
 
 class Gather(Struct, frozen=True, gc=False):
@@ -171,6 +173,7 @@ class Move(Struct, frozen=True, gc=False):
     incident: str  # where to
     reason: Reason
     gather: Gather | None = None
+    opens: bool = False  # the incident is a new one: who had the episode before is told of it
 
 
 # ----------------------------------------------------------------------------------------------------------------- events
@@ -233,6 +236,22 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     settle: float = 0.0
     came_from: str = ""  # the incident in which people had the episode before
     tallies: tuple[Tally, ...] = ()
+    near: tuple[str, ...] = ()  # what of the topology a told alert belongs to: where several come together
+    ack_by: float | None = None  # when its incident escalates unless somebody acknowledges it
+    domain: str = ""  # of an incident that escalates: whose roles are told
+
+
+class Regrouped(Struct, frozen=True, gc=False, tag="regrouped", tag_field="t", omit_defaults=True):
+    """A person took alerts out of an incident, or merged it into another."""
+
+    at: float
+    who: str
+    incident: str  # where they were
+    into: str  # where they go on
+    together: bool  # merged, else taken out
+    episodes: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]  # of kinds (state.regroup.kind_of) that go together, or never again
+    source: str = ""
 
 
 class IncidentClosed(Struct, frozen=True, gc=False, tag="closed", tag_field="t", omit_defaults=True):
@@ -255,6 +274,50 @@ class Voted(Struct, frozen=True, gc=False, tag="voted", tag_field="t", omit_defa
     source: str = ""  # slack, api, pagerduty, web
     retracted: bool = False
     comment: str = ""
+
+
+class Acknowledged(Struct, frozen=True, gc=False, tag="acknowledged", tag_field="t", omit_defaults=True):
+    """Somebody has an incident in hand, for the first time since people were told: by a vote of any kind, from any side."""
+
+    at: float
+    incident: str
+    who: str
+    source: str = ""  # as Voted's
+    severity: str = ""
+    after: float = 0.0  # s since people were told
+
+
+class Escalated(Struct, frozen=True, gc=False, tag="escalated", tag_field="t", omit_defaults=True):
+    """Nobody acknowledged an incident in time: `tell` are told as well, or `again` those who were told before."""
+
+    at: float
+    incident: str
+    level: int  # how many times by now, from 1
+    tell: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    ack_by: float | None = None  # when the next step is due; None: it was the last
+    severity: str = ""
+    reason: str = ""  # for people
+
+
+class WindowOpened(Struct, frozen=True, gc=False, tag="window_opened", tag_field="t", omit_defaults=True):
+    """Somebody's deployment window opens, or goes on: its lease is renewed. Nothing happens to another owner's."""
+
+    at: float
+    name: str
+    owner: str
+    matchers: tuple[str, ...]  # as Alertmanager writes them; all have to match
+    severities: tuple[str, ...]
+    ends_at: float  # unless it is renewed
+    comment: str = ""
+
+
+class WindowClosed(Struct, frozen=True, gc=False, tag="window_closed", tag_field="t", omit_defaults=True):
+    """A deployment window is over: its lease ended, or somebody ended it."""
+
+    at: float
+    name: str
+    reason: str = ""  # for people
 
 
 class Delivered(Struct, frozen=True, gc=False, tag="delivered", tag_field="t", omit_defaults=True):
@@ -297,7 +360,12 @@ Event = (
     | EpisodeEnded
     | Decided
     | IncidentClosed
+    | Regrouped
     | Voted
+    | Acknowledged
+    | Escalated
+    | WindowOpened
+    | WindowClosed
     | Delivered
     | SilenceAsked
     | SilenceSettled
@@ -342,7 +410,7 @@ class Delivery(Struct, frozen=True, gc=False):
     kind: DeliveryKind
     received_at: float  # when the oldest alert in it was received, or its hold released: latency is measured from here
     alerts: int = 1
-    body: str = ""  # JSON of a SilenceRequest for kind "silence"
+    body: str = ""  # JSON of a SilenceRequest for kind "silence"; of "raise", the note, where it is not a decision's
 
 
 class SilenceRequest(Struct, frozen=True):

@@ -18,6 +18,7 @@ from sidecar.store.engine import Database
 from sidecar.telemetry import Metrics
 
 TICK_SECONDS: Final = 1.0
+MOST_TURNS: Final = 50  # batches in one tick, while there is something due
 GAUGE_TICKS: Final = 5
 CLOCK_TICKS: Final = 60
 SWEEP_SECONDS: Final = 6 * 3600.0
@@ -71,8 +72,10 @@ class Ticker:
         now = self._clock()
         if not self._database.sqlite and not self._decider.busy():
             await self._decider.catch_up()
-        due = self._decider.state.next_due()
-        if due is not None and due <= now:
+        for _ in range(MOST_TURNS):  # a batch releases so many holds at once
+            due = self._decider.state.next_due()
+            if due is None or due > now:
+                break
             await self._decider.submit(Work())
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now

@@ -224,7 +224,8 @@ class Worker:
         if view is None or not view.episodes:
             return None, ""
         contexts = await self._contexts.of(session, view.episodes, row.kind)
-        return compose(view, row.kind, row.incident, self._config(), contexts), ref  # type: ignore[arg-type]
+        message = compose(view, row.kind, row.incident, self._config(), contexts)  # type: ignore[arg-type]
+        return (msgspec.structs.replace(message, note=row.body) if row.body and row.kind == "raise" else message), ref
 
     async def _settle(
         self,

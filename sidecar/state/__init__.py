@@ -18,14 +18,45 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, outgoing, rates, silences, starts, votes
+from sidecar.state import (
+    arrivals,
+    episodes,
+    escalations,
+    incidents,
+    outgoing,
+    rates,
+    regroup,
+    silences,
+    similar,
+    starts,
+    votes,
+    windows,
+)
+from sidecar.state.arrivals import Arrival
+from sidecar.state.dated import Holds
+from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.outgoing import Outgoing
 from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
-from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
+from sidecar.state.records import (
+    BY_SCORE,
+    BY_WINDOW,
+    EXACT,
+    LIKE,
+    TRAINED,
+    Episode,
+    Hold,
+    Incident,
+    Told,
+    key_of,
+    keys_of,
+    pattern_of,
+)
+from sidecar.state.regroup import Pair
 from sidecar.state.silences import STANDING, Silence
 from sidecar.state.starts import KEPT_STARTS
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
+from sidecar.state.windows import Window
 
 VERSION: Final = 3  # of the snapshot's layout; one of another layout is not read, and the log is folded from its start
 
@@ -39,6 +70,7 @@ TABLES: Final[dict[str, Any]] = {
     "votes": tuple[Vote, ...],  # by episode
     "ballots": tuple[Ballot, ...],  # by pattern, and by alertname
     "missed": float,  # alertname -> when an alert kept back was last called real
+    "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
     "starts": tuple[float, ...],  # by fingerprint
@@ -46,7 +78,16 @@ TABLES: Final[dict[str, Any]] = {
     "rates": Rate,  # by what is counted
     "shares": tuple[Share, ...],  # by alertname, and of everything
     "outgoing": Outgoing,  # by incident
+    "texts": str,  # incident -> its key among those of alerts that read alike
+    "likes": tuple[str, ...],  # a text with one word blanked -> the keys of open incidents that fit: models/likeness.py
+    "arrivals": tuple[Arrival, ...],  # a part of the topology -> the newest alerts told in it
+    "pairs": tuple[Pair, ...],  # a kind of alerts -> the kinds that people took apart from it, or merged with it
+    "kinds": tuple[str, ...],  # incident -> the kinds of alerts in it; while there are pairs
+    "homes": str,  # a kind of alerts -> the incident it was last told in; likewise
+    "windows": Window,  # deployment windows that are open, by name
+    "escalations": Escalation,  # by incident
 }
+KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
     rates.FOLDS,  # asks what was decided before
     episodes.FOLDS,
@@ -55,8 +96,13 @@ SECTIONS: Final = (
     outgoing.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
+    similar.FOLDS,
+    arrivals.FOLDS,
+    regroup.FOLDS,
+    windows.FOLDS,
+    escalations.FOLDS,
 )  # each event goes through them in order
-DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
+DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due, windows.due, escalations.due)
 
 
 class State:
@@ -66,10 +112,11 @@ class State:
     incidents: Table[str, Incident]
     folding: Table[str, str]
     settling: Table[str, float]
-    holds: Table[str, Hold]
+    holds: Holds
     votes: Table[str, tuple[Vote, ...]]
     ballots: Table[str, tuple[Ballot, ...]]
     missed: Table[str, float]
+    withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
     starts: Table[str, tuple[float, ...]]
@@ -77,6 +124,14 @@ class State:
     rates: Table[str, Rate]
     shares: Table[str, tuple[Share, ...]]
     outgoing: Table[str, Outgoing]
+    texts: Table[str, str]
+    likes: Table[str, tuple[str, ...]]
+    arrivals: Table[str, tuple[Arrival, ...]]
+    pairs: Table[str, tuple[Pair, ...]]
+    kinds: Table[str, tuple[str, ...]]
+    homes: Table[str, str]
+    windows: Table[str, Window]
+    escalations: Escalations
 
     def __init__(self) -> None:
         self.seq = 0
@@ -87,7 +142,7 @@ class State:
     def _hold(self, statistics: Statistics, tables: dict[str, dict[str, Any]]) -> None:
         self.statistics = statistics
         for name in TABLES:
-            setattr(self, name, Table(tables.get(name)))
+            setattr(self, name, KINDS.get(name, Table)(tables.get(name)))
         self._tables: tuple[Any, ...] = (statistics, *(getattr(self, name) for name in TABLES))
 
     # ------------------------------------------------------------------------------------------------------------ fold
@@ -188,7 +243,7 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED",
-    "VERSION", "Ballot", "Counted", "Episode", "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of",
-    "label_of", "pattern_of", "within",
+    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "BY_WINDOW", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "LIKE", "NOISE", "REAL",
+    "STANDING", "TRAINED", "VERSION", "Ballot", "Counted", "Episode", "Escalation", "Hold", "Incident", "Silence", "State",
+    "Told", "Vote", "Window", "key_of", "keys_of", "label_of", "pattern_of", "within",
 ]  # fmt: skip
