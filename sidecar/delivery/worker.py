@@ -183,6 +183,7 @@ class Worker:
             message, ref = await self._said(row, session)
             outcome = await self._send(message, ref, target, session)
         except _GoesOn:
+            pace.give_back(1)
             why = "it goes on in another incident, which is told instead"
             await self._store(outbox.Settled(row, "merged", self._clock(), "merged", why=why), target)
             return
