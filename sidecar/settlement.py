@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -13,13 +12,11 @@ from sidecar.domain import (
     Decision,
     Delivery,
     Move,
-    SilenceAsked,
-    SilenceRequest,
     Verdict,
 )
 from sidecar.draft import Draft
 from sidecar.rules.base import TELLS, guarded
-from sidecar.state import Episode, key_of
+from sidecar.state import Episode
 
 
 def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -> Iterable[Delivery]:
@@ -162,18 +159,3 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
 def _delivery(name: str, target: str, kind: str, n: int, telling: _Telling, draft: Draft) -> Delivery:
     key = f"{name}/{target}/{kind}/{n}"
     return Delivery(key, target, name, kind, draft.since, max(1, telling.alerts))  # type: ignore[arg-type]
-
-
-def silences(requests: Iterable[SilenceRequest], draft: Draft) -> Iterable[Delivery]:
-    """Record the silences that are asked for, and send them on their way."""
-    for request in requests:
-        event = SilenceAsked(
-            draft.now, request.pattern, request.ends_at, request.reason, request.comment, request.episodes
-        )
-        draft.record(event)
-        key = key_of(request.pattern)
-        body = msgspec.json.encode(request).decode()
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # a pattern can be longer than an index takes
-        yield Delivery(
-            f"silence/{name}/{int(request.ends_at)}", "silence", f"silence-{name}", "silence", draft.now, body=body
-        )

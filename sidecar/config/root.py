@@ -10,12 +10,13 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from sidecar.calendar import Cron
-from sidecar.channels.settings import ChannelConfig
+from sidecar.channels.settings import ChannelConfig, reveal
 from sidecar.channels.silence import SilenceConfig
 from sidecar.config import gathering, later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
+from sidecar.config.digest import Digest
 from sidecar.config.fields import BySeverity, Section
 from sidecar.config.intervals import NamedInterval
 from sidecar.config.patterns import Patterns
@@ -57,6 +58,7 @@ class Config(Section):
     store: ours.Store = ours.Store()
     alertmanagers: tuple[ours.AlertmanagerPeer, ...] = ()
     """Peers of one cluster, for silences and what they hide; without them no silence can be created."""
+    watch: ours.Watch = ours.Watch()
     guard: ours.Guard = ours.Guard()
     grouping: spec.Grouping = Field(default_factory=dict, validate_default=True)
     """How Alertmanager groups each domain (2.1): `render-alertmanager` writes it, and repeat_interval makes reminders."""
@@ -89,6 +91,7 @@ class Config(Section):
     delivery: ours.DeliverySettings = ours.DeliverySettings()
     links: ours.Links = ours.Links()
     context: Context = Context()
+    digest: Digest = Digest()
     audit_logging: later.AuditLogging | None = None
     authentication: later.Authentication | None = None
     encryption: later.Encryption | None = None
@@ -148,6 +151,13 @@ class Config(Section):
         """(target `receiver/channel/index`, kinds worth sending there) of each block; empty for an unknown name."""
         return self._targets.get(receiver, ())
 
+    @cached_property
+    def digesting(self) -> frozenset[str]:
+        """The receivers with a channel that takes a digest."""
+        return frozenset(
+            name for name, targets in self._targets.items() if any("digest" in kinds for _, kinds in targets)
+        )
+
     def integration(self, target: str) -> tuple[str, ChannelConfig] | None:
         """(channel's name, block) of a target; None when the configuration has no such any more."""
         return self._integrations.get(target)
@@ -167,6 +177,12 @@ class Config(Section):
         if first.basic_auth:
             block["http_config"] = {"basic_auth": first.basic_auth.model_dump()}
         return SilenceConfig.model_validate(block)
+
+    @property
+    def link_key(self) -> str:
+        """What links to answer by are signed with; empty for none."""
+        server = self.server
+        return reveal(self.digest.link_key) or server.api_secret_value or server.webhook_secret_value
 
     # ------------------------------------------------------------------------------------------------------------ routing
 

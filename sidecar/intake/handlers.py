@@ -26,13 +26,14 @@ from sidecar.intake.access import allowed as _allowed
 from sidecar.intake.access import as_json as _json
 from sidecar.intake.access import body_of as _body
 from sidecar.intake.access import unauthorized as _unauthorized
-from sidecar.store import projections, queries
+from sidecar.intake.answers import routes as answer_routes
+from sidecar.intake.voting import found, vote
+from sidecar.store import queries
 from sidecar.store.engine import Database
 
 ASIDE: Final = "it could not be decided"
 _ODD: Final[dict[type[Exception], int]] = {AuthError: 401, PayloadError: 400, TimeoutError: 503}
 T = TypeVar("T")
-VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
 logger = structlog.get_logger()
 
 
@@ -58,6 +59,7 @@ def routes() -> list[web.RouteDef]:
         web.put("/-/reload", reload),
         web.get("/metrics", show_metrics),
         web.get("/openapi.yaml", show_contract),
+        *answer_routes(),
     ]
 
 
@@ -133,7 +135,7 @@ async def give_feedback(request: web.Request) -> web.Response:
     try:
         said = feedback.read(await _body(request, sidecar))
         given = Feedback(said.who, said.kind, said.episodes, "api", said.retracted, said.comment)
-        counted = await _vote(given, said.incident, sidecar)
+        counted = await vote(given, said.incident, sidecar)
     except PayloadError as error:
         return web.json_response({"error": str(error)}, status=400)
     except UnknownEpisode as error:
@@ -177,33 +179,12 @@ async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> Non
         if event.event_id and await queries.was_seen(connection, event.event_id):
             return
     try:
-        await _vote(Feedback(event.who, kind, (), "slack", event.removed), incident, sidecar)
+        await vote(Feedback(event.who, kind, (), "slack", event.removed), incident, sidecar)
     except (UnknownEpisode, TooOld) as error:
         logger.info("reaction_not_counted", why=str(error))
     if event.event_id:
         async with sidecar.database.write() as connection:
             await queries.mark_seen(connection, event.event_id, sidecar.clock())
-
-
-async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
-    votes = await _found(lambda: feedback.votes_of(sidecar.database, given, incident, sidecar.clock()), sidecar)
-    await sidecar.decider.submit(Work(votes=votes))
-    sidecar.metrics.feedback.labels(given.kind.value, given.source).inc()
-    return len(votes)
-
-
-async def _found(ask: Callable[[], Awaitable[T]], sidecar: Sidecar) -> T:
-    """What the tables say, once they hold all that was decided. Raises StoreError while they are behind."""
-    _, head = await projections.behind(
-        sidecar.database, sidecar.decider.shard
-    )  # another replica may have decided on it
-    told = await sidecar.projector.reached(head, VOTE_WAITS)
-    try:
-        return await ask()
-    except UnknownEpisode:
-        if told:
-            raise
-        raise StoreError("the tables are behind the log") from None  # it may be in what they do not hold yet
 
 
 # ------------------------------------------------------------------------------------------------------------ regrouping
@@ -229,7 +210,7 @@ async def _regroup(
         return _unauthorized()
     try:
         said = read(await _body(request, sidecar))
-        event = await _found(lambda: event_of(sidecar.database, said, incident, sidecar.clock()), sidecar)
+        event = await found(lambda: event_of(sidecar.database, said, incident, sidecar.clock()), sidecar)
         await sidecar.decider.submit(Work(asks=(event,)))
     except PayloadError as error:
         return web.json_response({"error": str(error)}, status=400)

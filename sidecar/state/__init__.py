@@ -17,9 +17,10 @@ import msgspec
 
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
-from sidecar.domain import EpisodeStarted, Event
+from sidecar.domain import EpisodeStarted, Event, SilenceEnded
 from sidecar.state import (
     arrivals,
+    digests,
     episodes,
     escalations,
     incidents,
@@ -34,6 +35,7 @@ from sidecar.state import (
 )
 from sidecar.state.arrivals import Arrival
 from sidecar.state.dated import Holds
+from sidecar.state.digests import Summed
 from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.outgoing import Outgoing
@@ -53,7 +55,7 @@ from sidecar.state.records import (
     pattern_of,
 )
 from sidecar.state.regroup import Pair
-from sidecar.state.silences import STANDING, Silence
+from sidecar.state.silences import STANDING, Muted, Silence
 from sidecar.state.starts import KEPT_STARTS
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
 from sidecar.state.windows import Window
@@ -86,6 +88,16 @@ TABLES: Final[dict[str, Any]] = {
     "homes": str,  # a kind of alerts -> the incident it was last told in; likewise
     "windows": Window,  # deployment windows that are open, by name
     "escalations": Escalation,  # by incident
+    "ours": str,  # id of an active silence of ours -> its pattern
+    "hushed": tuple[str, ...],  # alertname -> patterns that a silence of ours hides
+    "muted": Muted,  # by fingerprint, what silences in Alertmanager hide
+    "freed": str,  # fingerprint of what a silence of ours hid -> why that ended early: to be decided anew
+    "senders": float,  # externalURL of the Alertmanagers that are watched -> since when it is known
+    "kept_back": float,  # receiver -> when something was first kept back from it since its last digest
+    "digests": Summed,  # receiver -> its last digest
+    "endings": SilenceEnded,  # pattern -> the end of its silence, which nobody was told of yet
+    "reviews": Summed,  # receiver -> its last review of our silences
+    "unreviewed": float,  # when the first silence since the last review was asked for, or ended
 }
 KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
@@ -101,8 +113,14 @@ SECTIONS: Final = (
     regroup.FOLDS,
     windows.FOLDS,
     escalations.FOLDS,
+    digests.FOLDS,
 )  # each event goes through them in order
-DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due, windows.due, escalations.due)
+DUES: Final[tuple[Callable[[State], float | None], ...]] = (
+    incidents.due,
+    windows.due,
+    escalations.due,
+    silences.due,
+)
 
 
 class State:
@@ -132,6 +150,16 @@ class State:
     homes: Table[str, str]
     windows: Table[str, Window]
     escalations: Escalations
+    ours: Table[str, str]
+    hushed: Table[str, tuple[str, ...]]
+    muted: Table[str, Muted]
+    freed: Table[str, str]
+    senders: Table[str, float]
+    kept_back: Table[str, float]
+    digests: Table[str, Summed]
+    endings: Table[str, SilenceEnded]
+    reviews: Table[str, Summed]
+    unreviewed: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0
@@ -225,8 +253,13 @@ class State:
         return votes.noise_since_real(self.ballots.get(key) or (), since)
 
     def silenced(self, now: float) -> int:
-        """How many silences of ours are active or on their way."""
-        return sum(silence.ends_at > now and silence.state in STANDING for silence in self.silences.values())
+        """How many silences of ours there are in Alertmanager, as it counts them, or on their way to it."""
+        return silences.counted(self.silences.values(), now)
+
+    def silenced_by_people(self, fingerprint: str) -> bool:
+        """Whether somebody else's silence hides what fires under this fingerprint."""
+        muted = self.muted.get(fingerprint) if self.muted else None
+        return muted is not None and any(one.silence_id not in self.ours for one in muted.by)
 
 
 def _routed() -> dict[type, tuple[Callable[[State, Any], None], ...]]:
@@ -243,7 +276,35 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "BY_WINDOW", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "LIKE", "NOISE", "REAL",
-    "STANDING", "TRAINED", "VERSION", "Ballot", "Counted", "Episode", "Escalation", "Hold", "Incident", "Silence", "State",
-    "Told", "Vote", "Window", "key_of", "keys_of", "label_of", "pattern_of", "within",
+    "ALL",
+    "AT_ONCE",
+    "BUDGETED",
+    "BY_SCORE",
+    "BY_WINDOW",
+    "EXACT",
+    "KEPT_STARTS",
+    "KEPT_TIMES",
+    "LIKE",
+    "NOISE",
+    "REAL",
+    "STANDING",
+    "TRAINED",
+    "VERSION",
+    "Ballot",
+    "Counted",
+    "Episode",
+    "Escalation",
+    "Hold",
+    "Incident",
+    "Muted",
+    "Silence",
+    "State",
+    "Told",
+    "Vote",
+    "Window",
+    "key_of",
+    "keys_of",
+    "label_of",
+    "pattern_of",
+    "within",
 ]  # fmt: skip
