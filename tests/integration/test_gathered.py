@@ -15,7 +15,10 @@ from sidecar.store import log, projections, queries, schema
 from sidecar.store.engine import Database, open_engine
 from tests.unit.stories import World
 
-APART = {"folding": {"labels": [], "group": False}, "deduplication": {"strategies": {"fuzzy_match": {"enabled": False}}}}
+APART = {
+    "folding": {"labels": [], "group": False},
+    "deduplication": {"strategies": {"fuzzy_match": {"enabled": False}}},
+}
 PODS = {
     "pods": {
         "pattern": "Pod (?P<pod>.*) is failing", "threshold": 3, "window": "5m",
@@ -101,8 +104,8 @@ async def test_channels_that_name_the_alert_name_the_aggregate(database):
     said = await world.read(world.fail("a", "b", "c"))
     assert pagerduty.summary(said).startswith("3 pods failing in shop: ")
     assert email.subject(said).startswith("[FIRING] 3 pods failing in shop - ")
-    single = await world.read(world.fire(alertname="Other", namespace="shop").incident)
-    assert pagerduty.summary(single).startswith("Other in shop")
+    single = await world.read(world.fire(alertname="Other", namespace="bank", instance="far").incident)
+    assert pagerduty.summary(single).startswith("Other in bank")
 
 
 async def test_the_newest_number_is_in_the_title_of_what_flaps(database):
