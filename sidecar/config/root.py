@@ -12,12 +12,13 @@ from pydantic import Field, field_validator, model_validator
 from sidecar.calendar import Cron
 from sidecar.channels.settings import ChannelConfig
 from sidecar.channels.silence import SilenceConfig
-from sidecar.config import later
+from sidecar.config import gathering, later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
 from sidecar.config.fields import BySeverity, Section
 from sidecar.config.intervals import NamedInterval
+from sidecar.config.patterns import Patterns
 from sidecar.config.problems import Wrong
 from sidecar.config.receivers import AnyReceiver, Receiver, fill_in
 from sidecar.config.routing import Route, Router, Step
@@ -61,8 +62,11 @@ class Config(Section):
     time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
     time_intervals: tuple[NamedInterval, ...] = ()
     """Alertmanager's section, as it is there: windows of `time_based_routing` name its intervals."""
-    aggregation_rules: dict[str, later.AggregationRule] = Field(default={})
     windows: ours.Windows = ours.Windows()
+    aggregation_rules: dict[str, gathering.AggregationRule] = Field(default={}, max_length=gathering.MOST_RULES)
+    flapping: gathering.Flapping = gathering.Flapping()
+    storm: gathering.Storm = gathering.Storm()
+    suppression_budget: gathering.SuppressionBudget = gathering.SuppressionBudget()
     ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
     feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
     silences: ours.Silences = ours.Silences()
@@ -221,6 +225,11 @@ class Config(Section):
     def group_for(self, domain: str) -> spec.Group:
         """The grouping of a domain: the key of that name, else one that begins with it (`artemis_domain`), else usual."""
         return self._groups.get(domain) or self._group(domain)
+
+    @cached_property
+    def patterns(self) -> Patterns | None:
+        """`aggregation_rules`, ready to be asked; None when there are none."""
+        return Patterns(self.aggregation_rules) if self.aggregation_rules else None
 
     # ------------------------------------------------------------------------------------------------------------- models
 

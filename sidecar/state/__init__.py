@@ -18,10 +18,11 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, escalations, incidents, silences, votes, windows
+from sidecar.state import episodes, escalations, incidents, rates, silences, starts, votes, windows
 from sidecar.state.dated import Holds
 from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
+from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
 from sidecar.state.records import (
     BY_SCORE,
     BY_WINDOW,
@@ -36,6 +37,7 @@ from sidecar.state.records import (
     pattern_of,
 )
 from sidecar.state.silences import STANDING, Silence
+from sidecar.state.starts import KEPT_STARTS
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
 from sidecar.state.windows import Window
 
@@ -56,10 +58,16 @@ TABLES: Final[dict[str, Any]] = {
     "silences": Silence,  # by pattern
     "windows": Window,  # deployment windows that are open, by name
     "escalations": Escalation,  # by incident
+    "starts": tuple[float, ...],  # by fingerprint
+    "tallies": tuple[Counted, ...],  # by what is alike
+    "rates": Rate,  # by what is counted
+    "shares": tuple[Share, ...],  # by alertname, and of everything
 }
 KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
+    rates.FOLDS,  # asks what was decided before
     episodes.FOLDS,
+    starts.FOLDS,
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
@@ -85,6 +93,10 @@ class State:
     silences: Table[str, Silence]
     windows: Table[str, Window]
     escalations: Escalations
+    starts: Table[str, tuple[float, ...]]
+    tallies: Table[str, tuple[Counted, ...]]
+    rates: Table[str, Rate]
+    shares: Table[str, tuple[Share, ...]]
 
     def __init__(self) -> None:
         self.seq = 0
@@ -196,28 +208,7 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "AT_ONCE",
-    "BY_SCORE",
-    "BY_WINDOW",
-    "EXACT",
-    "KEPT_TIMES",
-    "NOISE",
-    "REAL",
-    "STANDING",
-    "TRAINED",
-    "VERSION",
-    "Ballot",
-    "Episode",
-    "Escalation",
-    "Hold",
-    "Incident",
-    "Silence",
-    "State",
-    "Told",
-    "Vote",
-    "Window",
-    "key_of",
-    "keys_of",
-    "label_of",
-    "pattern_of",
+    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "BY_WINDOW", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "NOISE", "REAL",
+    "STANDING", "TRAINED", "VERSION", "Ballot", "Counted", "Episode", "Escalation", "Hold", "Incident", "Silence", "State",
+    "Told", "Vote", "Window", "key_of", "keys_of", "label_of", "pattern_of", "within",
 ]  # fmt: skip
