@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sidecar
+from sidecar.delivery.commands import add_digest
 from sidecar.deployment import add_window
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.reports.commands import add_reports
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   sidecar why HighLatency
   sidecar outbox --dead
   sidecar window run --name deploy --match 'namespace="shop"' -- make deploy
+  sidecar digest --receiver oncall --since 24h
   sidecar report --since 30d --html report.html
   sidecar noisy-rules
 """
@@ -83,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     box.add_argument("--limit", type=int, default=50)
     add_reports(add)
     add_window(add)
+    add_digest(add)
     add("quarantine", _quarantine, "Alerts that could not be read or decided")
     demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
     demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")

@@ -18,16 +18,29 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from models.statistics import Keys
-from sidecar.arrival import observe
+from sidecar.arrival import end_unsent, observe
 from sidecar.config import Config
-from sidecar.domain import Acknowledged, Decision, Delivery, IncidentClosed, Pattern, Plan, Swept, Verdict, Voted
+from sidecar.domain import (
+    Acknowledged,
+    Decision,
+    Delivery,
+    EpisodeEnded,
+    Event,
+    IncidentClosed,
+    Pattern,
+    Plan,
+    Swept,
+    Verdict,
+    Voted,
+)
 from sidecar.draft import Draft, Inputs, scored_as
-from sidecar.release import release
+from sidecar.release import release, release_freed
 from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
 from sidecar.scoring import Scoring, standing_in
-from sidecar.settlement import settle, silences
+from sidecar.settlement import settle
 from sidecar.state import State, pattern_of
+from sidecar.state.silences import fresh
 
 
 def plan(
@@ -43,30 +56,38 @@ def plan(
     draft = Draft(now, state, config, min((one.at for one in inputs.received), default=now))
     for received in inputs.received:
         observe(received, draft)
-    voted = _take_in(inputs, draft)
+    voted, asked = _take_in(inputs, draft)
     release(inputs, draft)
+    release_freed(draft)
     _close_settled(draft)
-    facts = Facts(now, config, state, voted, scoring.certificate, tuple(inputs.asks))
+    facts = Facts(now, config, state, voted, scoring.certificate, asked)
     batch = refine(Batch(_scored(draft, scoring)), facts, rules)
     decisions = (*batch.decisions, *draft.ready)
-    deliveries = [*settle(decisions, batch.moves, draft), *silences(batch.silences, draft), *_do(duties, facts, draft)]
+    deliveries = [*settle(decisions, batch.moves, draft), *_do(duties, facts, draft)]
     return Plan(tuple(draft.events), decisions, tuple(deliveries))
 
 
 # ---------------------------------------------------------------------------------------------------------------- take in
 
 
-def _take_in(inputs: Inputs, draft: Draft) -> frozenset[Pattern]:
-    voted = set()
+def _take_in(inputs: Inputs, draft: Draft) -> tuple[frozenset[Pattern], tuple[Event, ...]]:
+    """(patterns that votes touched, what was handed in and is news)."""
+    voted, asked = set(), []
     for vote in inputs.votes:
         _acknowledge(vote, draft)
         draft.record(vote)
         voted.add(pattern_of(Keys(*vote.keys)))
-    for event in (*inputs.outcomes, *inputs.asks):
-        draft.record(event)
+    for outcome in inputs.outcomes:
+        draft.record(outcome)
+    for event in inputs.asks:
+        if isinstance(event, EpisodeEnded):
+            end_unsent(event, draft)
+        elif fresh(draft.state, event):
+            draft.record(event)
+            asked.append(event)
     if inputs.sweep_before is not None:
         draft.record(Swept(draft.now, inputs.sweep_before))
-    return frozenset(voted)
+    return frozenset(voted), tuple(asked)
 
 
 def _acknowledge(vote: Voted, draft: Draft) -> None:

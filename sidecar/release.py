@@ -29,6 +29,18 @@ def release(inputs: Inputs, draft: Draft) -> None:
         draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
 
 
+def release_freed(draft: Draft) -> None:
+    """What a silence of ours hid, and still fires when that ended early, is decided anew."""
+    state = draft.state
+    for fingerprint in list(state.freed):
+        known, muted = state.episodes.get(fingerprint), state.muted.get(fingerprint)
+        waits = known is not None and any(episode == known.episode for _, _, episode in draft.candidates)
+        if known is None or muted is None or muted.alert is None or waits:
+            continue
+        draft.candidates.append((Received(muted.alert, muted.group_key), known.keys, known.episode))
+        draft.observations.append(vector(state.statistics, known.keys, muted.alert.annotations, draft.now))
+
+
 def _spoken_of(inputs: Inputs, draft: Draft) -> Iterator[str]:
     """What is held by its score, and is perhaps no noise: its alertname was called real, or its instance has worse."""
     holds = draft.state.holds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -14,13 +13,11 @@ from sidecar.domain import (
     Delivery,
     Move,
     Scored,
-    SilenceAsked,
-    SilenceRequest,
     Verdict,
 )
 from sidecar.draft import Draft
 from sidecar.rules.base import TELLS, guarded
-from sidecar.state import Episode, key_of
+from sidecar.state import Episode
 
 
 def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -> Iterable[Delivery]:
@@ -44,7 +41,9 @@ def _recorded(decision: Decision) -> tuple[str, ...]:
     """What joins an incident brings no keys of its own but the exact one: else incidents would chain without end."""
     if decision.verdict not in TELLS:
         return ()
-    keys = decision.scored.keys if decision.verdict is Verdict.NOTIFY else decision.scored.keys[-1:]
+    scored, keys = decision.scored, decision.scored.keys[-1:]
+    if decision.verdict is Verdict.NOTIFY:
+        keys = (*scored.keys, scored.text) if scored.text else scored.keys
     return keys if decision.gather is None else (*keys, decision.gather.key)
 
 
@@ -82,7 +81,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
-        came_from, decision.tallies, ack_by, domain,
+        came_from, decision.tallies, scored.near if tells and scored.observation else (), ack_by, domain,
     )  # fmt: skip
     draft.record(event)
     if came_from:
@@ -121,16 +120,19 @@ def _came_from(episode: str, incident: str, draft: Draft) -> str:
 def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
     """Let an earlier episode go on in an incident that people have been told of, as everybody is who had it before."""
     known, target = draft.state.episodes.get(move.fingerprint), draft.state.incidents.get(move.incident)
-    if known is None or target is None or target.first_told is None or known.incident == move.incident:
+    if known is None or known.incident == move.incident:
+        return
+    if not move.opens and (target is None or target.first_told is None):
         return
     before = draft.state.incidents.get(known.incident)
     receivers = tuple([one.receiver for one in before.reached]) if before is not None else ()
-    have = {one.receiver for one in target.reached}
+    have = {one.receiver for one in target.reached} if target is not None else set()
     tell = tuple([name for name in receivers if name not in have])
     came_from = _came_from(known.episode, move.incident, draft)
     keys, gather = (move.gather.key,) if move.gather else (), move.gather
+    verdict = Verdict.NOTIFY if move.opens else Verdict.FOLD
     event = Decided(
-        draft.now, known.episode, move.incident, Verdict.FOLD, known.keys.severity, (move.reason,), keys, tell, (),
+        draft.now, known.episode, move.incident, verdict, known.keys.severity, (move.reason,), keys, tell, (),
         receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
     )  # fmt: skip
     draft.record(event)
@@ -162,18 +164,3 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
 def _delivery(name: str, target: str, kind: str, n: int, telling: _Telling, draft: Draft) -> Delivery:
     key = f"{name}/{target}/{kind}/{n}"
     return Delivery(key, target, name, kind, draft.since, max(1, telling.alerts))  # type: ignore[arg-type]
-
-
-def silences(requests: Iterable[SilenceRequest], draft: Draft) -> Iterable[Delivery]:
-    """Record the silences that are asked for, and send them on their way."""
-    for request in requests:
-        event = SilenceAsked(
-            draft.now, request.pattern, request.ends_at, request.reason, request.comment, request.episodes
-        )
-        draft.record(event)
-        key = key_of(request.pattern)
-        body = msgspec.json.encode(request).decode()
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # a pattern can be longer than an index takes
-        yield Delivery(
-            f"silence/{name}/{int(request.ends_at)}", "silence", f"silence-{name}", "silence", draft.now, body=body
-        )

@@ -134,6 +134,13 @@ def _dangling(raw: dict[Any, Any]) -> list[Problem]:
     default = raw.get("default_receiver")
     if isinstance(default, str) and default not in known:
         problems.append(("default_receiver", f"there is no receiver {default!r}", did_you_mean(default, known)))
+    digest = raw.get("digest")
+    named = digest.get("receivers") if isinstance(digest, dict) else None
+    problems += [
+        ("digest.receivers", f"there is no receiver {name!r}", did_you_mean(name, known))
+        for name in (named if isinstance(named, list) else [named])
+        if isinstance(name, str) and name not in known
+    ]
     domains = raw.get("domains")
     for domain, body in domains.items() if isinstance(domains, dict) else ():
         roles = body.get("roles") if isinstance(body, dict) else None

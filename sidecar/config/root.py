@@ -10,12 +10,13 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from sidecar.calendar import Cron
-from sidecar.channels.settings import ChannelConfig
+from sidecar.channels.settings import ChannelConfig, reveal
 from sidecar.channels.silence import SilenceConfig
 from sidecar.config import gathering, later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
+from sidecar.config.digest import Digest
 from sidecar.config.fields import BySeverity, Section
 from sidecar.config.intervals import NamedInterval
 from sidecar.config.patterns import Patterns
@@ -38,6 +39,15 @@ class AutoSilence(NamedTuple):
     window: float
 
 
+class Compared(NamedTuple):
+    """How alerts of a domain are compared by similarity; without words, they are not."""
+
+    names: tuple[str, ...] = ()  # every label that is read
+    fields: tuple[str, ...] = ()  # those that have to be there
+    equal: tuple[str, ...] = ()  # those that have to be equal as they stand
+    words: tuple[str, ...] = ()  # those whose words are compared
+
+
 class Config(Section):
     """One file. Keys it does not know are errors; `load` reports every problem at once."""
 
@@ -48,6 +58,7 @@ class Config(Section):
     store: ours.Store = ours.Store()
     alertmanagers: tuple[ours.AlertmanagerPeer, ...] = ()
     """Peers of one cluster, for silences and what they hide; without them no silence can be created."""
+    watch: ours.Watch = ours.Watch()
     guard: ours.Guard = ours.Guard()
     grouping: spec.Grouping = Field(default_factory=dict, validate_default=True)
     """How Alertmanager groups each domain (2.1): `render-alertmanager` writes it, and repeat_interval makes reminders."""
@@ -60,13 +71,13 @@ class Config(Section):
     audit_sample: ours.AuditSample = ours.AuditSample()
     inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
     time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
-    time_intervals: tuple[NamedInterval, ...] = ()
-    """Alertmanager's section, as it is there: windows of `time_based_routing` name its intervals."""
-    windows: ours.Windows = ours.Windows()
     aggregation_rules: dict[str, gathering.AggregationRule] = Field(default={}, max_length=gathering.MOST_RULES)
     flapping: gathering.Flapping = gathering.Flapping()
     storm: gathering.Storm = gathering.Storm()
     suppression_budget: gathering.SuppressionBudget = gathering.SuppressionBudget()
+    time_intervals: tuple[NamedInterval, ...] = ()
+    """Alertmanager's section, as it is there: windows of `time_based_routing` name its intervals."""
+    windows: ours.Windows = ours.Windows()
     ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
     feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
     silences: ours.Silences = ours.Silences()
@@ -80,6 +91,7 @@ class Config(Section):
     delivery: ours.DeliverySettings = ours.DeliverySettings()
     links: ours.Links = ours.Links()
     context: Context = Context()
+    digest: Digest = Digest()
     audit_logging: later.AuditLogging | None = None
     authentication: later.Authentication | None = None
     encryption: later.Encryption | None = None
@@ -139,6 +151,13 @@ class Config(Section):
         """(target `receiver/channel/index`, kinds worth sending there) of each block; empty for an unknown name."""
         return self._targets.get(receiver, ())
 
+    @cached_property
+    def digesting(self) -> frozenset[str]:
+        """The receivers with a channel that takes a digest."""
+        return frozenset(
+            name for name, targets in self._targets.items() if any("digest" in kinds for _, kinds in targets)
+        )
+
     def integration(self, target: str) -> tuple[str, ChannelConfig] | None:
         """(channel's name, block) of a target; None when the configuration has no such any more."""
         return self._integrations.get(target)
@@ -158,6 +177,12 @@ class Config(Section):
         if first.basic_auth:
             block["http_config"] = {"basic_auth": first.basic_auth.model_dump()}
         return SilenceConfig.model_validate(block)
+
+    @property
+    def link_key(self) -> str:
+        """What links to answer by are signed with; empty for none."""
+        server = self.server
+        return reveal(self.digest.link_key) or server.api_secret_value or server.webhook_secret_value
 
     # ------------------------------------------------------------------------------------------------------------ routing
 
@@ -224,7 +249,33 @@ class Config(Section):
 
     def group_for(self, domain: str) -> spec.Group:
         """The grouping of a domain: the key of that name, else one that begins with it (`artemis_domain`), else usual."""
-        return self._groups.get(domain) or self._group(domain)
+        return self._groups.get(domain) or (self._group(domain) if domain else _ANY_GROUP)
+
+    # ----------------------------------------------------------------------------------------------------- deduplication
+
+    @cached_property
+    def near_labels(self) -> tuple[str, ...]:
+        """The labels by which several alerts at a time are one incident, without those by which any two are."""
+        correlation = self.deduplication.strategies.temporal_correlation
+        return tuple(name for name in correlation.labels if correlation.enabled and name not in self.folding.labels)
+
+    @cached_property
+    def _compared(self) -> dict[str, Compared]:
+        return {domain: self._compare(domain) for domain in ("", *self.domains)}
+
+    def _compare(self, domain: str) -> Compared:
+        """What the operator's grouping keeps apart stays apart; a raised severity is seen to by the rule."""
+        fuzzy, group_by = self.deduplication.strategies.fuzzy_match, self.group_for(domain).group_by
+        words = tuple(name for name in fuzzy.fields if name not in ("cluster", "namespace"))
+        if not fuzzy.enabled or "..." in group_by:
+            return Compared()
+        equal = tuple(sorted({"cluster", "namespace", *group_by} - {"alertname", "severity", *words}))
+        names = dict.fromkeys((*equal, *fuzzy.fields, *(("instance",) if "node" in equal else ())))
+        return Compared(tuple(names), fuzzy.fields, equal, words)
+
+    def compared(self, domain: str) -> Compared:
+        """How alerts of a domain are compared by similarity."""
+        return self._compared.get(domain) or self._compare(domain)
 
     @cached_property
     def patterns(self) -> Patterns | None:

@@ -205,9 +205,20 @@ class Silences(Section):
     """Silences the sidecar writes; `feedback_loop.automation.auto_silence_patterns` says whether it does."""
 
     budget: int = Field(default=50, ge=0)
-    """How many of them may be active at once."""
+    """How many of them may stand at once; one that ended within five days counts, since Alertmanager keeps it so long."""
     created_by: str = Field(default="alertmanager-sidecar", min_length=1)
     """The author they carry in Alertmanager."""
+
+
+class Watch(Section):
+    """Reading every peer of `alertmanagers`: what silences hide, ends that are never sent, and silences of ours."""
+
+    enabled: bool = True
+    """`false` turns it off: then a silence of ours ends by its time and by votes alone."""
+    interval: Annotated[Duration, Field(ge=1, le=300)] = 30.0
+    """Between two looks. What is gone in two of them, one after the other, has ended."""
+    settled_after: Duration = 300.0
+    """A peer that has been up for less proves nothing by what it does not have: Prometheus has yet to send it again."""
 
 
 def plain_emoji(reaction: str) -> str:

@@ -12,6 +12,7 @@ import structlog
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
 from sidecar.errors import StoreError
+from sidecar.rules.digest import next_digest
 from sidecar.state import VERSION
 from sidecar.store import log, outbox, training
 from sidecar.store.engine import Database
@@ -73,8 +74,9 @@ class Ticker:
         if not self._database.sqlite and not self._decider.busy():
             await self._decider.catch_up()
         for _ in range(MOST_TURNS):  # a batch releases so many holds at once
-            due = self._decider.state.next_due()
-            if due is None or due > now:
+            state = self._decider.state
+            dues = (state.next_due(), next_digest(state, self._config()))
+            if not any(due is not None and due <= now for due in dues):
                 break
             await self._decider.submit(Work())
         if now - self._swept >= SWEEP_SECONDS:
@@ -97,6 +99,7 @@ class Ticker:
     async def _show(self) -> None:
         self._metrics.waiting.set(self._decider.waiting)
         self._metrics.holds.set(len(self._decider.state.holds))
+        self._metrics.silenced(self._decider.state)
         async with self._database.read() as connection:
             depths = await outbox.depths(connection)
             trained = await training.newest_artifact_at(connection)

@@ -76,6 +76,8 @@ def _told(incident: Incident | None) -> bool:
 
 def _by_score(decision: Decision, facts: Facts, rungs: Rungs) -> Decision:
     score, config = decision.scored.score, facts.config
+    if facts.state.freed and decision.scored.alert.fingerprint in facts.state.freed:
+        return decision  # a silence of ours ended early: what it hid is told
     if (
         not config.ml_anomaly_detection.enabled
         or score is None

@@ -15,6 +15,7 @@ TRAINED: Final = "fp-"  # how the version of a trained model begins
 BY_SCORE: Final = "suppression_by_score"  # the rule that holds what may be noise
 BY_WINDOW: Final = "window"  # the reason of what waits for a deployment window
 EXACT: Final = "exact="  # how an exact deduplication key begins
+LIKE: Final = "like="  # how the key of alerts that read alike begins
 
 
 class Episode(Struct, frozen=True, gc=False):
