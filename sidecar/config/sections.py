@@ -51,7 +51,7 @@ class Server(Section):
     webhook_secret: Secret | None = None
     """What Alertmanager must send, as Bearer token or as Basic password."""
     api_secret: Secret | None = None
-    """What callers of POST /api/v2/feedback must send, as Bearer token or as Basic password."""
+    """What callers of the API must send, as Bearer token or as Basic password."""
     external_url: str = ""
     """How Alertmanager reaches the sidecar; `render-alertmanager` writes it into the webhook's URL."""
 

@@ -14,7 +14,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import sidecar as package
-from sidecar.intake import feedback, regroup, webhook
+from sidecar.config import Config
+from sidecar.intake import feedback, regroup, webhook, windows
 from sidecar.intake.assessment import MOST_ALERTS, read
 from sidecar.intake.handlers import routes
 from tests.acceptance.world import alert
@@ -25,6 +26,7 @@ from tests.integration.running import Running, running
 TEXT = (Path(webhook.__file__).parent / "openapi.yaml").read_text("utf-8")
 CONTRACT: dict[str, Any] = yaml.safe_load(TEXT)
 INCIDENT = "/api/v2/incidents/{incident}"
+WINDOW = "/api/v2/windows/{name}"
 METHODS = ("get", "put", "post", "delete", "patch")
 
 
@@ -108,6 +110,7 @@ def test_the_examples_of_requests_are_taken():
         ("/feedback", feedback.read),
         (f"{INCIDENT}/take-out", regroup.read_take_out),
         (f"{INCIDENT}/merge", regroup.read_merge),
+        ("/api/v2/windows", lambda body: windows.read(body, Config(), 0.0)),
     ):
         media = resolved(OPERATIONS["POST", path]["requestBody"])["content"]["application/json"]
         for example in media["examples"].values():
@@ -129,6 +132,12 @@ def test_its_limits_and_version_are_those_of_the_code():
     taken = CONTRACT["components"]["schemas"]["TakeOut"]["properties"]
     assert taken["episodes"]["maxItems"] == regroup.MOST_EPISODES
     assert taken["who"]["maxLength"] == feedback.LONGEST_NAME
+    window = CONTRACT["components"]["schemas"]["WindowAsked"]["properties"]
+    assert window["name"]["maxLength"] == windows.LONGEST_NAME
+    assert window["owner"]["maxLength"] == windows.LONGEST_OWNER
+    assert window["comment"]["maxLength"] == windows.LONGEST_COMMENT
+    assert window["matchers"]["maxItems"] == windows.MOST_MATCHERS
+    assert (window["severities"]["default"], window["lease"]["default"]) == (list(windows.SEVERITIES), windows.LEASE)
     assert CONTRACT["info"]["version"] == package.__version__
 
 
@@ -149,6 +158,7 @@ class Checked:
         how = {"Authorization": f"Bearer {secret}", **headers}
         session, url = self.sidecar.client.session, self.sidecar.url + path.replace("{incident}", incident)
         async with session.request(method, url, data=data, headers=how, allow_redirects=False) as answer:
+            path = WINDOW if path.startswith("/api/v2/windows/") else path.partition("?")[0]
             self.seen.add((method, path, answer.status))
             known = OPERATIONS[method, path]["responses"]
             assert str(answer.status) in known, (method, path, answer.status)
@@ -190,6 +200,16 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
         assert await checked("POST", path, vote, secret="wrong") == 401
         assert await checked("POST", path, vote | {"episodes": ["x-1"]}) == 404
     await regroup_well_and_wrong(checked)
+    asked = {"name": "deploy", "owner": "ci", "matchers": ['namespace="shop"'], "lease": "10m"}
+    assert await checked("POST", "/api/v2/windows", asked) == 200
+    assert await checked("POST", "/api/v2/windows", asked | {"owner": "ada"}) == 409
+    assert await checked("POST", "/api/v2/windows", asked | {"lease": "2h"}) == 400
+    assert await checked("GET", "/api/v2/windows") == 200
+    assert await checked("DELETE", "/api/v2/windows/deploy?owner=ada") == 409
+    assert await checked("DELETE", "/api/v2/windows/deploy") == 200
+    assert await checked("DELETE", "/api/v2/windows/deploy") == 404
+    for method, path in (("POST", "/api/v2/windows"), ("GET", "/api/v2/windows"), ("DELETE", "/api/v2/windows/deploy")):
+        assert await checked(method, path, asked if method == "POST" else None, secret="wrong") == 401
     challenge = json.dumps({"type": "url_verification", "challenge": "c4a11enge"}).encode()
     signed = FakeSlack(signing_secret="signing").sign(challenge, time.time())
     assert await checked("POST", "/slack/events", challenge, **signed) == 200
@@ -202,7 +222,11 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     for path in ("/-/healthy", "/-/ready", "/metrics", "/openapi.yaml"):
         assert await checked("GET", path) == 200
     checked.sidecar.parts.ready = False
-    for method, path in (("POST", "/webhook"), ("POST", "/classify"), ("POST", "/anomaly"), ("GET", "/-/ready")):
+    assert await checked("DELETE", "/api/v2/windows/deploy") == 503
+    for method, path in (
+        *(("POST", "/webhook"), ("POST", "/classify"), ("POST", "/anomaly"), ("GET", "/-/ready")),
+        *(("POST", "/api/v2/windows"), ("GET", "/api/v2/windows")),
+    ):
         assert await checked(method, path, fired if method == "POST" else None) == 503
     checked.sidecar.parts.ready = True
     (tmp_path / "sidecar.yml").write_text("mode: nonsense\n")
