@@ -193,9 +193,10 @@ def _unheard(scored: Scored, incident: str, draft: Draft) -> Decision:
     """What cleared before it was first heard of, between two of Alertmanager's messages: told only if it is guarded."""
     reason = Reason("intake", "it had cleared before it was first heard of")
     severity, labels = scored.pattern.severity, scored.alert.labels
+    receivers = draft.config.route(severity, labels, draft.now).receivers
     if not guarded(labels, severity, draft.config):
-        return Decision(scored, Verdict.DIGEST, incident, (reason,))
-    receivers = draft.config.route(severity, labels, draft.now).receivers or (draft.config.default,)
+        return Decision(scored, Verdict.DIGEST, incident, (reason,), receivers)
+    receivers = receivers or (draft.config.default,)
     found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
     known = draft.state.incidents.get(found[1]) if found is not None else None
     joins = found is not None and known is not None and known.firing > 0 and severity_rank(severity) <= known.rank
@@ -207,7 +208,9 @@ def _cleared(scored: Scored, known: Episode, draft: Draft) -> Decision:
     """What cleared while it was held joins the incident that people have by now, else it goes to the digest."""
     found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
     if found is None:
-        return Decision(scored, Verdict.DIGEST, known.incident, (Reason("hold", "it cleared while it was held"),))
+        route = draft.config.route(scored.pattern.severity, scored.alert.labels, draft.now)
+        reasons = (Reason("hold", "it cleared while it was held"),)
+        return Decision(scored, Verdict.DIGEST, known.incident, reasons, route.receivers)
     key, name, _ = found
     reason = Reason("hold", f"it cleared while it was held, and people were told of {key} meanwhile")
     told = draft.state.incidents[name].reached

@@ -92,6 +92,14 @@ class Pattern(NamedTuple):
         return cls(get("alertname", ""), get("namespace", ""), get("service", ""), severity_of(labels))
 
 
+def what_and_where(labels: dict[str, str]) -> str:
+    """What and where, in a line."""
+    where = labels.get("service") or labels.get("instance") or labels.get("node") or ""
+    space = labels.get("namespace", "")
+    text = labels.get("alertname", "alert") + (f" on {where}" if where else "")
+    return f"{text} ({space})" if space else text
+
+
 def episode_id(fingerprint: str, starts_at: float) -> str:
     """One firing from start to end: (fingerprint, startsAt to the millisecond), readable and the same everywhere."""
     return f"{fingerprint}-{int(starts_at * 1000)}"
@@ -130,6 +138,8 @@ class Scored(Struct, frozen=True, gc=False):
     model: str  # version of what scored, "cold-start" before the first promotion
     keys: tuple[str, ...] = ()  # under which later alerts fold into its incident; the last one is the exact key
     given: Given | None = None  # what stands in for the built-in models' answers
+    text: str = ""  # the fold key by which alerts that read alike find its incident
+    near: tuple[str, ...] = ()  # what of the topology it belongs to, narrowest first
 
 
 class Gather(Struct, frozen=True, gc=False):
@@ -138,6 +148,15 @@ class Gather(Struct, frozen=True, gc=False):
     key: str  # the fold key under which later alerts find it
     title: str  # for people; `{count}` stands for how many alerts it has by then, other braces are doubled
     settle: float  # s without anything of it firing until people are told that it is over
+    calm: bool = False  # what joins it is seen where a message can be edited, and interrupts nobody elsewhere
+
+
+class Tally(Struct, frozen=True, gc=False, array_like=True):
+    """Under what an alert is counted, for rules that wait for many alike."""
+
+    key: str
+    window: float  # s: what is older is forgotten
+    keep: int = 0  # newest episodes that are remembered; 0: they are only counted
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -153,6 +172,7 @@ class Decision(Struct, frozen=True, gc=False):
     propensity: float = 1.0  # probability with which this verdict was drawn; below 1 only under the audit sample
     marks: tuple[str, ...] = ()  # what the message says beside the reasons: "shadow: would have been suppressed"
     gather: Gather | None = None  # of the incident it opens or joins
+    tallies: tuple[Tally, ...] = ()
 
 
 class Move(Struct, frozen=True, gc=False):
@@ -162,6 +182,7 @@ class Move(Struct, frozen=True, gc=False):
     incident: str  # where to
     reason: Reason
     gather: Gather | None = None
+    opens: bool = False  # the incident is a new one: who had the episode before is told of it
 
 
 # ----------------------------------------------------------------------------------------------------------------- events
@@ -223,6 +244,23 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     title: str = ""  # of an incident that gathers: see Gather
     settle: float = 0.0
     came_from: str = ""  # the incident in which people had the episode before
+    tallies: tuple[Tally, ...] = ()
+    near: tuple[str, ...] = ()  # what of the topology a told alert belongs to: where several come together
+    ack_by: float | None = None  # when its incident escalates unless somebody acknowledges it
+    domain: str = ""  # of an incident that escalates: whose roles are told
+
+
+class Regrouped(Struct, frozen=True, gc=False, tag="regrouped", tag_field="t", omit_defaults=True):
+    """A person took alerts out of an incident, or merged it into another."""
+
+    at: float
+    who: str
+    incident: str  # where they were
+    into: str  # where they go on
+    together: bool  # merged, else taken out
+    episodes: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]  # of kinds (state.regroup.kind_of) that go together, or never again
+    source: str = ""
 
 
 class IncidentClosed(Struct, frozen=True, gc=False, tag="closed", tag_field="t", omit_defaults=True):
@@ -245,6 +283,50 @@ class Voted(Struct, frozen=True, gc=False, tag="voted", tag_field="t", omit_defa
     source: str = ""  # slack, api, pagerduty, web
     retracted: bool = False
     comment: str = ""
+
+
+class Acknowledged(Struct, frozen=True, gc=False, tag="acknowledged", tag_field="t", omit_defaults=True):
+    """Somebody has an incident in hand, for the first time since people were told: by a vote of any kind, from any side."""
+
+    at: float
+    incident: str
+    who: str
+    source: str = ""  # as Voted's
+    severity: str = ""
+    after: float = 0.0  # s since people were told
+
+
+class Escalated(Struct, frozen=True, gc=False, tag="escalated", tag_field="t", omit_defaults=True):
+    """Nobody acknowledged an incident in time: `tell` are told as well, or `again` those who were told before."""
+
+    at: float
+    incident: str
+    level: int  # how many times by now, from 1
+    tell: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    ack_by: float | None = None  # when the next step is due; None: it was the last
+    severity: str = ""
+    reason: str = ""  # for people
+
+
+class WindowOpened(Struct, frozen=True, gc=False, tag="window_opened", tag_field="t", omit_defaults=True):
+    """Somebody's deployment window opens, or goes on: its lease is renewed. Nothing happens to another owner's."""
+
+    at: float
+    name: str
+    owner: str
+    matchers: tuple[str, ...]  # as Alertmanager writes them; all have to match
+    severities: tuple[str, ...]
+    ends_at: float  # unless it is renewed
+    comment: str = ""
+
+
+class WindowClosed(Struct, frozen=True, gc=False, tag="window_closed", tag_field="t", omit_defaults=True):
+    """A deployment window is over: its lease ended, or somebody ended it."""
+
+    at: float
+    name: str
+    reason: str = ""  # for people
 
 
 class Delivered(Struct, frozen=True, gc=False, tag="delivered", tag_field="t", omit_defaults=True):
@@ -364,6 +446,34 @@ class SilenceEnded(Struct, frozen=True, gc=False, tag="silence_ended", tag_field
     cause: str = "expired"  # expired | revoked (by a person) | lost | votes | severity | burst | anomaly | guard
 
 
+class SilenceReported(Struct, frozen=True, gc=False, tag="silence_reported", tag_field="t", omit_defaults=True):
+    """People are told of the end of a silence."""
+
+    at: float
+    pattern: Pattern
+
+
+class DigestDue(Struct, frozen=True, gc=False, tag="digest_due", tag_field="t", omit_defaults=True):
+    """What was kept back in (since, until] is summed up for one receiver."""
+
+    at: float
+    receiver: str  # who gets it
+    since: float
+    until: float
+    of: tuple[str, ...] = ()  # the receivers it was kept back from; "" stands for decisions that named none
+    after: int = 0  # log rows up to this one have nothing of it: where reading begins
+    upto: int = 0  # log rows up to this one will have nothing of the next one
+
+
+class ReviewDue(Struct, frozen=True, gc=False, tag="review_due", tag_field="t", omit_defaults=True):
+    """Our silences of (since, until] are reviewed for one receiver."""
+
+    at: float
+    receiver: str
+    since: float
+    until: float
+
+
 class Swept(Struct, frozen=True, gc=False, tag="swept", tag_field="t", omit_defaults=True):
     """Keys idle since before `before` leave the memory; recorded, so that every replica forgets the same."""
 
@@ -372,10 +482,32 @@ class Swept(Struct, frozen=True, gc=False, tag="swept", tag_field="t", omit_defa
 
 
 Event = (
-    EpisodeStarted | EpisodeSeen | EpisodeEnded | EpisodeMuted | EpisodeUnmuted | SenderKnown | Decided | IncidentClosed
-    | Voted | Delivered | SilenceProposed | SilenceReplayed | SilenceAsked | SilenceSettled | SilenceChanged | SilenceEnded
+    EpisodeStarted
+    | EpisodeSeen
+    | EpisodeEnded
+    | Decided
+    | IncidentClosed
+    | Regrouped
+    | Voted
+    | Acknowledged
+    | Escalated
+    | WindowOpened
+    | WindowClosed
+    | Delivered
+    | SilenceAsked
+    | SilenceSettled
+    | EpisodeMuted
+    | EpisodeUnmuted
+    | SenderKnown
+    | SilenceProposed
+    | SilenceReplayed
+    | SilenceChanged
+    | SilenceEnded
     | Swept
-)  # fmt: skip
+    | SilenceReported
+    | DigestDue
+    | ReviewDue
+)
 
 
 # -------------------------------------------------------------------------------------------------------------- feedback
@@ -403,7 +535,7 @@ class Feedback(Struct, frozen=True):
 
 # ------------------------------------------------------------------------------------------------------- towards people
 
-DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence"]
+DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence", "digest"]
 
 
 class Delivery(Struct, frozen=True, gc=False):
@@ -415,7 +547,7 @@ class Delivery(Struct, frozen=True, gc=False):
     kind: DeliveryKind
     received_at: float  # when the oldest alert in it was received, or its hold released: latency is measured from here
     alerts: int = 1
-    body: str = ""  # JSON of a SilenceRequest for kind "silence"
+    body: str = ""  # JSON of a SilenceRequest for kind "silence", of an event for "digest"; of "raise", the note if not a decision's
 
 
 class SilenceRequest(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
     observe    each alert becomes an event, and the state folds it; a new episode gets its observation first (arrival.py)
     take in    votes, outcomes, and what the shell hands in ready-made, become events
+    release    what was held long enough is decided anew, and what new evidence speaks about (release.py)
     score      all new observations at once
     refine     the rules, in order, over all decisions
     settle     decisions become events and deliveries; incidents that cleared are resolved (settlement.py)
@@ -16,11 +17,11 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from models.features import vector
 from models.statistics import Keys
 from sidecar.arrival import end_unsent, observe
 from sidecar.config import Config
 from sidecar.domain import (
+    Acknowledged,
     Decision,
     Delivery,
     EpisodeEnded,
@@ -28,11 +29,12 @@ from sidecar.domain import (
     IncidentClosed,
     Pattern,
     Plan,
-    Received,
     Swept,
     Verdict,
+    Voted,
 )
 from sidecar.draft import Draft, Inputs, scored_as
+from sidecar.release import release, release_freed
 from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
 from sidecar.scoring import Scoring, standing_in
@@ -55,8 +57,8 @@ def plan(
     for received in inputs.received:
         observe(received, draft)
     voted, asked = _take_in(inputs, draft)
-    _release_holds(draft)
-    _release_freed(draft)
+    release(inputs, draft)
+    release_freed(draft)
     _close_settled(draft)
     facts = Facts(now, config, state, voted, scoring.certificate, asked)
     batch = refine(Batch(_scored(draft, scoring)), facts, rules)
@@ -72,6 +74,7 @@ def _take_in(inputs: Inputs, draft: Draft) -> tuple[frozenset[Pattern], tuple[Ev
     """(patterns that votes touched, what was handed in and is news)."""
     voted, asked = set(), []
     for vote in inputs.votes:
+        _acknowledge(vote, draft)
         draft.record(vote)
         voted.add(pattern_of(Keys(*vote.keys)))
     for outcome in inputs.outcomes:
@@ -87,27 +90,12 @@ def _take_in(inputs: Inputs, draft: Draft) -> tuple[frozenset[Pattern], tuple[Ev
     return frozenset(voted), tuple(asked)
 
 
-def _release_holds(draft: Draft) -> None:
-    """What was held long enough is decided again, with what is known now."""
-    state = draft.state
-    for fingerprint, hold in list(state.holds.items()):
-        known = state.episodes.get(fingerprint)
-        if hold.due <= draft.now and known is not None and known.ended_at is None:
-            held = Received(hold.alert, hold.group_key, given=hold.given)
-            draft.candidates.append((held, known.keys, known.episode))
-            draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
-
-
-def _release_freed(draft: Draft) -> None:
-    """What a silence of ours hid, and still fires when that ended early, is decided anew."""
-    state = draft.state
-    for fingerprint in list(state.freed):
-        known, muted = state.episodes.get(fingerprint), state.muted.get(fingerprint)
-        waits = known is not None and any(episode == known.episode for _, _, episode in draft.candidates)
-        if known is None or muted is None or muted.alert is None or waits:
-            continue
-        draft.candidates.append((Received(muted.alert, muted.group_key), known.keys, known.episode))
-        draft.observations.append(vector(state.statistics, known.keys, muted.alert.annotations, draft.now))
+def _acknowledge(vote: Voted, draft: Draft) -> None:
+    """Whoever says something of an incident has it in hand."""
+    known = draft.state.escalations.get(vote.incident)
+    if known is not None and known.acked_at is None and not vote.retracted:
+        after = max(0.0, draft.now - known.told_at)
+        draft.record(Acknowledged(draft.now, vote.incident, vote.who, vote.source, known.severity, after))
 
 
 def _close_settled(draft: Draft) -> None:
@@ -161,6 +149,8 @@ def _held_once(decision: Decision, facts: Facts) -> Decision:
     """Nothing is held by its score twice; a maintenance window may begin while it waits."""
     hold = facts.state.holds.get(decision.scored.alert.fingerprint)
     if decision.verdict is not Verdict.HOLD or hold is None or decision.reasons[-1].rule != "suppression_by_score":
+        return decision
+    if hold.due > facts.now:  # looked at early: it waits on, no longer than it would have
         return decision
     route = facts.config.route(decision.scored.pattern.severity, decision.scored.alert.labels, facts.now)
     return refined(

@@ -185,6 +185,22 @@ def _over(defaults: Mapping[str, Any], given: Any) -> Any:
     return {name: value for name, value in defaults.items() if name not in named} | given
 
 
+class Windows(Section):
+    """Deployment windows, which are opened by `POST /api/v2/windows` and end when their owner stops renewing them."""
+
+    max_lease: Duration = 3600.0
+    """The longest time that one request may ask for."""
+    most: int = Field(default=100, ge=1)
+    """How many may be open at once."""
+
+    @field_validator("max_lease")
+    @classmethod
+    def _positive(cls, seconds: float) -> float:
+        if seconds <= 0:
+            raise Wrong("no window could be opened", 'write e.g. "1h"')
+        return seconds
+
+
 class Silences(Section):
     """Silences the sidecar writes; `feedback_loop.automation.auto_silence_patterns` says whether it does."""
 

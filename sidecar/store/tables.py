@@ -143,6 +143,15 @@ artifacts = Table(
     Column("report", Text, nullable=False),  # JSON
 )
 
+digests = Table(  # what each digest said, and which episodes: reactions and links are about its lines
+    "digests",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("receiver", String, nullable=False),
+    Column("body", Text, nullable=False),  # JSON of sidecar.bulletin.Bulletin, without links
+)
+
 # ------------------------------------------------------------------------------------------------------ the projections
 
 episodes = Table(
