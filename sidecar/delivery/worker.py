@@ -221,7 +221,7 @@ class Worker:
         message = compose(view, row.kind, row.incident, self._config(), contexts)  # type: ignore[arg-type]
         if target is not None and target.channel.taps:
             message = tappable(message, target.receiver, self._config())
-        return message, ref
+        return (msgspec.structs.replace(message, note=row.body) if row.body and row.kind == "raise" else message), ref
 
     async def _summed_up(self, row: outbox.Claimed, target: Target | None) -> Bulletin | None:
         if target is None:
@@ -294,6 +294,8 @@ class Worker:
             kind = "rejected" if isinstance(outcome, Rejected) else "retry"
             self._metrics.failed.labels(receiver, channel, kind).inc()
             return
+        if isinstance(message, SilenceRequest) and message.end:
+            return
         if isinstance(message, SilenceRequest):
             self._metrics.silences.labels(message.reason).inc()
             return
@@ -310,9 +312,9 @@ class Worker:
 def _event(row: outbox.Claimed, target: Target | None, settled: outbox.Settled) -> Delivered | SilenceSettled | None:
     """What the rules need to know of it: nothing of an update, which tells nobody anew."""
     if row.kind == "silence":
+        request = msgspec.json.decode(row.body, type=SilenceRequest)
         state = "active" if settled.state == "sent" else "failed"
-        pattern = msgspec.json.decode(row.body, type=SilenceRequest).pattern
-        return SilenceSettled(settled.at, pattern, state, settled.ref)
+        return None if request.end else SilenceSettled(settled.at, request.pattern, state, settled.ref)
     if row.kind == "update" and settled.state == "sent":
         return None
     receiver = target.receiver if target is not None else row.receiver.split("/")[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -13,9 +14,28 @@ from sidecar.errors import StoreError, UnknownEpisode
 from sidecar.intake import feedback
 from sidecar.store import projections
 
+T = TypeVar("T")
 VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
 LINK: Final = "link"  # the source of votes by a link
 DIGEST: Final = "digest-"  # how the names of digests begin; those of incidents begin with i-
+
+
+async def found(ask: Callable[[], Awaitable[T]], sidecar: Sidecar) -> T:
+    """What the tables say, once they hold all that was decided. Raises StoreError while they are behind."""
+    told = await _caught_up(sidecar)
+    try:
+        return await ask()
+    except UnknownEpisode:
+        if told:
+            raise
+        raise StoreError("the tables are behind the log") from None  # it may be in what they do not hold yet
+
+
+async def _caught_up(sidecar: Sidecar) -> bool:
+    _, head = await projections.behind(
+        sidecar.database, sidecar.decider.shard
+    )  # another replica may have decided on it
+    return await sidecar.projector.reached(head, VOTE_WAITS)
 
 
 async def vote(given: Feedback, about: str, sidecar: Sidecar, line: int = -1) -> int:
@@ -23,22 +43,14 @@ async def vote(given: Feedback, about: str, sidecar: Sidecar, line: int = -1) ->
 
     Raises UnknownEpisode, TooOld, and StoreError when it was not stored.
     """
-    _, head = await projections.behind(
-        sidecar.database, sidecar.decider.shard
-    )  # another replica may have decided on it
-    told = await sidecar.projector.reached(head, VOTE_WAITS)
     if about.startswith(DIGEST):
+        await _caught_up(sidecar)
         listed, note = await feedback.listed_in(sidecar.database, about, line), f"on {about}"
         given = replace(given, episodes=await feedback.open_to(sidecar.database, given, listed, note), comment=note)
         about = ""
         if not given.episodes:
             return 0
-    try:
-        votes = await feedback.votes_of(sidecar.database, given, about, sidecar.clock())
-    except UnknownEpisode:
-        if told:
-            raise
-        raise StoreError("the tables are behind the log") from None  # it may be in what they do not hold yet
+    votes = await found(lambda: feedback.votes_of(sidecar.database, given, about, sidecar.clock()), sidecar)
     if given.source == LINK:  # a press that is repeated, by a browser too
         votes = await feedback.news_in(sidecar.database, votes)
         if not votes:
