@@ -29,8 +29,8 @@ EXAMPLES = """examples:
   sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
   sidecar why HighLatency
   sidecar outbox --dead
-  sidecar digest --receiver oncall --since 24h
   sidecar window run --name deploy --match 'namespace="shop"' -- make deploy
+  sidecar digest --receiver oncall --since 24h
   sidecar report --since 30d --html report.html
   sidecar noisy-rules
 """
@@ -84,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     box.add_argument("--limit", type=int, default=50)
     add_reports(add)
-    add_digest(add)
     add_window(add)
+    add_digest(add)
     add("quarantine", _quarantine, "Alerts that could not be read or decided")
     demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
     demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")

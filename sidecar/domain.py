@@ -507,7 +507,7 @@ Event = (
     | SilenceReported
     | DigestDue
     | ReviewDue
-)  # fmt: skip
+)
 
 
 # -------------------------------------------------------------------------------------------------------------- feedback
@@ -547,9 +547,7 @@ class Delivery(Struct, frozen=True, gc=False):
     kind: DeliveryKind
     received_at: float  # when the oldest alert in it was received, or its hold released: latency is measured from here
     alerts: int = 1
-    body: str = (
-        ""  # JSON: of "silence" a SilenceRequest, of "digest" its event; of "raise", a note that is no decision's
-    )
+    body: str = ""  # JSON of a SilenceRequest for kind "silence", of an event for "digest"; of "raise", the note if not a decision's
 
 
 class SilenceRequest(Struct, frozen=True):

@@ -76,7 +76,7 @@ class Ticker:
         for _ in range(MOST_TURNS):  # a batch releases so many holds at once
             state = self._decider.state
             dues = (state.next_due(), next_digest(state, self._config()))
-            if all(due is None or due > now for due in dues):
+            if not any(due is not None and due <= now for due in dues):
                 break
             await self._decider.submit(Work())
         if now - self._swept >= SWEEP_SECONDS:

@@ -219,9 +219,11 @@ class Worker:
             return None, ""
         contexts = await self._contexts.of(session, view.episodes, row.kind)
         message = compose(view, row.kind, row.incident, self._config(), contexts)  # type: ignore[arg-type]
+        if row.body and row.kind == "raise":
+            message = msgspec.structs.replace(message, note=row.body)
         if target is not None and target.channel.taps:
             message = tappable(message, target.receiver, self._config())
-        return (msgspec.structs.replace(message, note=row.body) if row.body and row.kind == "raise" else message), ref
+        return message, ref
 
     async def _summed_up(self, row: outbox.Claimed, target: Target | None) -> Bulletin | None:
         if target is None:

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.channels.prose import format_moment
-from sidecar.domain import Feedback, severity_of, what_and_where
+from sidecar.domain import Feedback, severity_of
+from sidecar.domain import what_and_where as title_of
 from sidecar.errors import AuthError, PayloadError, StoreError, TooOld, UnknownEpisode
 from sidecar.intake import verdict
 from sidecar.intake.verdict import Subject
@@ -90,7 +91,7 @@ async def _subject(answer: Answer, sidecar: Sidecar) -> Subject:
         f"{severity_of(first.labels)}, {count}, {view.firing} still firing",
         f"since {format_moment(first.starts_at)}",
     )
-    return Subject(view.title or what_and_where(first.labels), facts)
+    return Subject(view.title or title_of(first.labels), facts)
 
 
 def _page(text: str, status: int = 200) -> web.Response:

@@ -27,8 +27,7 @@ from sidecar.intake.access import as_json as _json
 from sidecar.intake.access import body_of as _body
 from sidecar.intake.access import unauthorized as _unauthorized
 from sidecar.intake.answers import routes as answer_routes
-from sidecar.intake.voting import found as _found
-from sidecar.intake.voting import vote
+from sidecar.intake.voting import found, vote
 from sidecar.store import queries
 from sidecar.store.engine import Database
 
@@ -211,7 +210,7 @@ async def _regroup(
         return _unauthorized()
     try:
         said = read(await _body(request, sidecar))
-        event = await _found(lambda: event_of(sidecar.database, said, incident, sidecar.clock()), sidecar)
+        event = await found(lambda: event_of(sidecar.database, said, incident, sidecar.clock()), sidecar)
         await sidecar.decider.submit(Work(asks=(event,)))
     except PayloadError as error:
         return web.json_response({"error": str(error)}, status=400)

@@ -14,8 +14,8 @@ from sidecar.errors import StoreError, UnknownEpisode
 from sidecar.intake import feedback
 from sidecar.store import projections
 
-T = TypeVar("T")
 VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
+T = TypeVar("T")
 LINK: Final = "link"  # the source of votes by a link
 DIGEST: Final = "digest-"  # how the names of digests begin; those of incidents begin with i-
 
