@@ -160,7 +160,8 @@ async def every(connection: AsyncConnection) -> list[SilenceRow]:
 
 def _row(row: Mapping[str, Any]) -> SilenceRow:
     decoded = {name: msgspec.json.decode(row[name] or "null") for name in ("pattern", "evidence", "matchers", "hides")}
-    return msgspec.convert({**row, **decoded}, SilenceRow)
+    plain = {str(name): row[name] for name in row}  # a label's name is a subclass of str, which msgspec refuses
+    return msgspec.convert(plain | decoded, SilenceRow)
 
 
 async def ends(connection: AsyncConnection, since: float, until: float) -> list[dict[str, Any]]:
