@@ -14,9 +14,11 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import sidecar as package
+from sidecar.domain import FeedbackKind
 from sidecar.intake import feedback, webhook
 from sidecar.intake.assessment import MOST_ALERTS, read
 from sidecar.intake.handlers import routes
+from sidecar.links import Answer, sign
 from tests.acceptance.world import alert
 from tests.acceptance.world import webhook as webhook_body
 from tests.fakes import FakeSlack
@@ -136,10 +138,13 @@ class Checked:
         self.sidecar = sidecar
         self.seen: set[tuple[str, str, int]] = set()
 
-    async def __call__(self, method: str, path: str, body: Any = None, secret: str = "right", **headers: str) -> int:
+    async def __call__(
+        self, method: str, path: str, body: Any = None, secret: str = "right", *, filled: str = "", **headers: str
+    ) -> int:
+        """`filled` is the path with its parameters filled in."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         how = {"Authorization": f"Bearer {secret}", **headers}
-        session, url = self.sidecar.client.session, self.sidecar.url + path
+        session, url = self.sidecar.client.session, self.sidecar.url + (filled or path)
         async with session.request(method, url, data=data, headers=how, allow_redirects=False) as answer:
             self.seen.add((method, path, answer.status))
             known = OPERATIONS[method, path]["responses"]
@@ -190,6 +195,7 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     for method in ("POST", "PUT"):
         assert await checked(method, "/-/reload") == 200
         assert await checked(method, "/-/reload", secret="wrong") == 401
+    await check_links(checked)
     for path in ("/-/healthy", "/-/ready", "/metrics", "/openapi.yaml"):
         assert await checked("GET", path) == 200
     checked.sidecar.parts.ready = False
@@ -201,6 +207,23 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     assert {(method, path) for method, path, _ in checked.seen} == set(OPERATIONS)
     well = {(method, path) for method, path, status in checked.seen if status == 200}
     assert well == set(OPERATIONS)
+
+
+async def check_links(checked: Checked) -> None:
+    """A link to answer by: good, forged, too old, of something unknown, and with a form that is none."""
+    incident = (await checked.sidecar.rows("SELECT incident FROM episodes"))[0]["incident"]
+    now, page = checked.sidecar.parts.clock(), "/v/{token}"
+
+    def link(about: str, at: float = now) -> str:
+        return "/v/" + sign(Answer(FeedbackKind.USEFUL, about, -1, "default", int(at + 60)), "right")
+
+    for method in ("GET", "POST"):
+        body = b"who=ada" if method == "POST" else None
+        assert await checked(method, page, body, filled=link(incident)) == 200
+        assert await checked(method, page, body, filled="/v/forged") == 404
+        assert await checked(method, page, body, filled=link("i-unknown-1")) == 404
+        assert await checked(method, page, body, filled=link(incident, now - 3600)) == 410
+    assert await checked("POST", page, b"x" * 9000, filled=link(incident)) == 400
 
 
 async def test_it_is_served_as_it_is(checked):
