@@ -12,7 +12,8 @@ import pytest
 
 from sidecar.__main__ import main
 from sidecar.decider import Work
-from sidecar.domain import Pattern, SilenceAsked, SilenceEnded, SilenceSettled
+from sidecar.domain import Delivery, Pattern, SilenceAsked, SilenceEnded, SilenceSettled
+from sidecar.store.log import append
 from sidecar.why import tell
 from tests.acceptance.world import alert, webhook, within
 from tests.fakes import FakeSlack, FakeSmtp, FakeTeams, FakeWebhook
@@ -187,6 +188,20 @@ async def test_two_replicas_send_one_digest(postgres_url, settings, slack):
     assert len([post for post in slack.messages if "kept back" in post.text]) == 1
 
 
+async def test_a_digest_that_cannot_be_composed_is_parked_and_the_queue_moves_on(sidecar, slack):
+    """With the reason, as a dead letter; what comes after it is sent."""
+    odd = Delivery("odd/team/slack/0", "team/slack/0", "odd", "digest", sidecar.parts.clock() - 2 * DAY, body="{}")
+    async with sidecar.parts.database.write() as connection:
+        await append(connection, 0, sidecar.parts.decider.state.seq, sidecar.parts.clock(), (), (odd,))
+    row = await within(
+        20, lambda: sidecar.rows("SELECT state, why FROM outbox WHERE incident = 'odd' AND state = 'dead'")
+    )
+    assert "could not be composed" in row[0]["why"]
+    await keep_back(sidecar, "Flaky")
+    later(sidecar)
+    await digested(slack)
+
+
 # --------------------------------------------------------------------------------------------------------- reactions
 
 
@@ -297,7 +312,7 @@ async def test_a_name_is_remembered_by_the_browser_and_somebody_without_one_is_s
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert "Secure" in cookie
-    assert "Path=/v/" in cookie
+    assert "Path=/base/v/" in cookie
     value = cookie.split(";")[0]
     _, page = await sidecar.request("GET", links[0], headers={"Cookie": value})
     assert 'value="Ada &#34;&lt;b&gt;&#34; Lovelace X: y"' in page

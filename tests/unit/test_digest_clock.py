@@ -12,9 +12,20 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from sidecar.domain import Delivery, DigestDue, Pattern, SilenceAsked, SilenceEnded, SilenceReported, Swept
+from sidecar.domain import (
+    Delivery,
+    DigestDue,
+    Mute,
+    Pattern,
+    Reason,
+    SilenceAsked,
+    SilenceEnded,
+    SilenceReported,
+    Swept,
+)
 from sidecar.pipeline import Inputs
 from sidecar.rules.digest import LONGEST, next_digest
+from sidecar.rules.silenced import _sentence
 from sidecar.state import State
 from tests.unit.stories import World
 
@@ -256,6 +267,18 @@ def test_imported_history_is_old_news():
     assert not fresh.kept_back
     fresh.fold(decided)
     assert fresh.kept_back
+
+
+def test_what_people_silenced_themselves_was_not_kept_back_from_them():
+    """What a silence of the sidecar hides was."""
+    made = world()
+    made.fire()
+    (decided,) = [event for event in made.log[0] if type(event).__name__ == "Decided"]
+    for created_by, ours, kept in (("ada", {}, False), ("alertmanager-sidecar", {"s-1": "key"}, True)):
+        sentence = _sentence(Mute("s-1", created_by, 0.0), theirs=not ours)
+        fresh = State()
+        fresh.fold(replace(decided, reasons=(Reason("silenced", sentence),)))
+        assert bool(fresh.kept_back) is kept, sentence
 
 
 # ------------------------------------------------------------------------------------------------------------- silences
