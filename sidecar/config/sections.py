@@ -53,7 +53,8 @@ class Server(Section):
     api_secret: Secret | None = None
     """What callers of the API must send, as Bearer token or as Basic password."""
     external_url: str = ""
-    """How Alertmanager reaches the sidecar; `render-alertmanager` writes it into the webhook's URL."""
+    """How Alertmanager, and people's browsers, reach the sidecar: `render-alertmanager` writes it into the webhook's URL, and
+    the links by which people answer begin with it."""
 
     @property
     def webhook_secret_value(self) -> str:

@@ -15,9 +15,11 @@ from jsonschema import Draft202012Validator
 
 import sidecar as package
 from sidecar.config import Config
+from sidecar.domain import FeedbackKind
 from sidecar.intake import feedback, regroup, webhook, windows
 from sidecar.intake.assessment import MOST_ALERTS, read
 from sidecar.intake.handlers import routes
+from sidecar.links import Answer, sign
 from tests.acceptance.world import alert
 from tests.acceptance.world import webhook as webhook_body
 from tests.fakes import FakeSlack
@@ -152,11 +154,12 @@ class Checked:
         self.seen: set[tuple[str, str, int]] = set()
 
     async def __call__(
-        self, method: str, path: str, body: Any = None, secret: str = "right", incident: str = "", **headers: str
+        self, method: str, path: str, body: Any = None, secret: str = "right", *, filled: str = "", **headers: str
     ) -> int:
+        """`filled` is the path with its parameters filled in."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         how = {"Authorization": f"Bearer {secret}", **headers}
-        session, url = self.sidecar.client.session, self.sidecar.url + path.replace("{incident}", incident)
+        session, url = self.sidecar.client.session, self.sidecar.url + (filled or path)
         async with session.request(method, url, data=data, headers=how, allow_redirects=False) as answer:
             path = WINDOW if path.startswith("/api/v2/windows/") else path.partition("?")[0]
             self.seen.add((method, path, answer.status))
@@ -219,6 +222,7 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     for method in ("POST", "PUT"):
         assert await checked(method, "/-/reload") == 200
         assert await checked(method, "/-/reload", secret="wrong") == 401
+    await check_links(checked)
     for path in ("/-/healthy", "/-/ready", "/metrics", "/openapi.yaml"):
         assert await checked("GET", path) == 200
     checked.sidecar.parts.ready = False
@@ -236,6 +240,10 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     assert well == set(OPERATIONS)
 
 
+def _at(path: str, incident: str) -> str:
+    return path.replace("{incident}", incident)
+
+
 async def regroup_well_and_wrong(checked: Checked) -> None:
     """Takes one of two alerts out, and merges it back."""
     body = webhook_body([alert("One", severity="warning"), alert("Two", severity="warning")], "regrouped")
@@ -245,13 +253,35 @@ async def regroup_well_and_wrong(checked: Checked) -> None:
     ((episode, incident),) = [tuple(row.values()) for row in await checked.sidecar.rows(query)]
     taken = {"who": "ada", "episodes": [episode]}
     for path, said in ((f"{INCIDENT}/take-out", taken), (f"{INCIDENT}/merge", {"who": "ada", "into": incident})):
-        assert await checked("POST", path, said, incident="unknown") == 404
-        assert await checked("POST", path, said, secret="wrong", incident=incident) == 401
-        assert await checked("POST", path, {"who": "ada"}, incident=incident) == 400
-    assert await checked("POST", f"{INCIDENT}/take-out", taken, incident=incident) == 200
+        assert await checked("POST", path, said, filled=_at(path, "unknown")) == 404
+        assert await checked("POST", path, said, secret="wrong", filled=_at(path, incident)) == 401
+        assert await checked("POST", path, {"who": "ada"}, filled=_at(path, incident)) == 400
+    assert await checked("POST", f"{INCIDENT}/take-out", taken, filled=_at(f"{INCIDENT}/take-out", incident)) == 200
     await checked.sidecar.caught_up()
     ((_, new),) = [tuple(row.values()) for row in await checked.sidecar.rows(query)]
-    assert await checked("POST", f"{INCIDENT}/merge", {"who": "ada", "into": incident}, incident=new) == 200
+    assert (
+        await checked(
+            "POST", f"{INCIDENT}/merge", {"who": "ada", "into": incident}, filled=_at(f"{INCIDENT}/merge", new)
+        )
+        == 200
+    )
+
+
+async def check_links(checked: Checked) -> None:
+    """A link to answer by: good, forged, too old, of something unknown, and with a form that is none."""
+    incident = (await checked.sidecar.rows("SELECT incident FROM episodes"))[0]["incident"]
+    now, page = checked.sidecar.parts.clock(), "/v/{token}"
+
+    def link(about: str, at: float = now) -> str:
+        return "/v/" + sign(Answer(FeedbackKind.USEFUL, about, -1, "default", int(at + 60)), "right")
+
+    for method in ("GET", "POST"):
+        body = b"who=ada" if method == "POST" else None
+        assert await checked(method, page, body, filled=link(incident)) == 200
+        assert await checked(method, page, body, filled="/v/forged") == 404
+        assert await checked(method, page, body, filled=link("i-unknown-1")) == 404
+        assert await checked(method, page, body, filled=link(incident, now - 3600)) == 410
+    assert await checked("POST", page, b"x" * 9000, filled=link(incident)) == 400
 
 
 async def test_it_is_served_as_it_is(checked):
