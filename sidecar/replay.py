@@ -191,6 +191,10 @@ class Replay:
     def clock(self) -> float:
         return self.now
 
+    def place(self, episode: str) -> int | None:
+        """Which alert of the history an episode is; None for one that is none of them."""
+        return self._by_episode.get(episode)
+
     async def run(
         self,
         decider: Commits,
@@ -274,7 +278,8 @@ class Replay:
         if alert.truth is None or n in self._voted or answers.draw(n, "answered") >= answers.share:
             return
         self._voted.add(n)
-        due = min(alert.ends_at, alert.starts_at + KNOWN_WITHIN) + answers.delay
+        usual = min(alert.ends_at, alert.starts_at + KNOWN_WITHIN) + answers.delay
+        due = usual if alert.answered_at is None else alert.answered_at
         heapq.heappush(self._votes, (max(due, at), n))
 
     def _due_votes(self) -> tuple[Voted, ...]:
