@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from sidecar import pipeline
 from sidecar.config import Config
-from sidecar.domain import Delivered, Plan, Received, SilenceSettled, Voted
+from sidecar.domain import Delivered, Event, Plan, Received, SilenceSettled, Voted
 from sidecar.errors import Conflict, Disconnected, Refused, StoreError
 from sidecar.pipeline import Inputs
 from sidecar.scoring import Scoring
@@ -43,6 +43,7 @@ class Work(Struct, frozen=True):
     votes: tuple[Voted, ...] = ()
     outcomes: tuple[Delivered | SilenceSettled, ...] = ()
     settled: tuple[outbox.Settled, ...] = ()  # outbox rows, written in the same transaction
+    asks: tuple[Event, ...] = ()  # events that the shell hands in ready-made
     sweep_before: float | None = None
 
 
@@ -245,6 +246,7 @@ class Decider:
             votes=[vote for work in works for vote in work.votes],
             outcomes=[outcome for work in works for outcome in work.outcomes],
             sweep_before=max((w.sweep_before for w in works if w.sweep_before is not None), default=None),
+            asks=[event for work in works for event in work.asks],
         )
         return pipeline.plan(inputs, self.state, self.scoring, self._config(), self._clock())
 

@@ -123,6 +123,14 @@ class Scored(Struct, frozen=True, gc=False):
     given: Given | None = None  # what stands in for the built-in models' answers
 
 
+class Gather(Struct, frozen=True, gc=False):
+    """What makes of many alerts one incident with a title of its own: an aggregate, a flapping alert, a storm."""
+
+    key: str  # the fold key under which later alerts find it
+    title: str  # for people; `{count}` stands for how many alerts it has by then, other braces are doubled
+    settle: float  # s without anything of it firing until people are told that it is over
+
+
 class Decision(Struct, frozen=True, gc=False):
     """A verdict on one episode, with its reasons in the order the rules gave them."""
 
@@ -135,6 +143,16 @@ class Decision(Struct, frozen=True, gc=False):
     interrupts: bool = False  # a reminder or a raised severity: told to people who have the incident already
     propensity: float = 1.0  # probability with which this verdict was drawn; below 1 only under the audit sample
     marks: tuple[str, ...] = ()  # what the message says beside the reasons: "shadow: would have been suppressed"
+    gather: Gather | None = None  # of the incident it opens or joins
+
+
+class Move(Struct, frozen=True, gc=False):
+    """An episode of an earlier batch that goes on in another incident."""
+
+    fingerprint: str
+    incident: str  # where to
+    reason: Reason
+    gather: Gather | None = None
 
 
 # ----------------------------------------------------------------------------------------------------------------- events
@@ -193,6 +211,16 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     alert: Alert | None = None  # of a HOLD: what is decided again when it is due
     group_key: str = ""  # of a HOLD
     given: Given | None = None  # what models of others said; `score`, `anomaly` and `model` have it too
+    title: str = ""  # of an incident that gathers: see Gather
+    settle: float = 0.0
+    came_from: str = ""  # the incident in which people had the episode before
+
+
+class IncidentClosed(Struct, frozen=True, gc=False, tag="closed", tag_field="t", omit_defaults=True):
+    """An incident that gathers was quiet for as long as it has to be: people are told that it is over."""
+
+    at: float
+    incident: str
 
 
 class Voted(Struct, frozen=True, gc=False, tag="voted", tag_field="t", omit_defaults=True):
@@ -245,7 +273,16 @@ class Swept(Struct, frozen=True, gc=False, tag="swept", tag_field="t", omit_defa
 
 
 Event = (
-    EpisodeStarted | EpisodeSeen | EpisodeEnded | Decided | Voted | Delivered | SilenceAsked | SilenceSettled | Swept
+    EpisodeStarted
+    | EpisodeSeen
+    | EpisodeEnded
+    | Decided
+    | IncidentClosed
+    | Voted
+    | Delivered
+    | SilenceAsked
+    | SilenceSettled
+    | Swept
 )
 
 

@@ -36,8 +36,7 @@ from sidecar.domain import (
 from sidecar.errors import Conflict, SidecarError, StoreError
 from sidecar.history import Change
 from sidecar.pipeline import Inputs
-from sidecar.rules.base import Batch, Facts, changed, refined
-from sidecar.rules.correlation import fold_keys
+from sidecar.rules.base import Batch, Facts, changed, fold_keys, refined
 from sidecar.scoring import Scorers
 from sidecar.state import VERSION, State, keys_of
 from sidecar.store import log, projections

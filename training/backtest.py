@@ -92,7 +92,9 @@ class Memory:
     async def commit(self, works: Sequence[Work]) -> int:
         """Decide one batch; returns how many there have been."""
         inputs = Inputs(
-            [one for work in works for one in work.received], [vote for work in works for vote in work.votes]
+            [one for work in works for one in work.received],
+            [vote for work in works for vote in work.votes],
+            asks=[event for work in works for event in work.asks],
         )
         plan = pipeline.plan(inputs, self.state, self.scorers, self._config, self._clock(), self._rules)
         self.state.commit(self.state.seq + 1)

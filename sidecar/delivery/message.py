@@ -39,7 +39,7 @@ def compose(
         status="firing" if view.firing else "resolved",
         severity=severity,
         domain=config.domain_of(labels),
-        title=title(labels),
+        title=view.title or title(labels),
         common_labels=common([row.labels for row in view.episodes]),
         lines=lines,
         more=view.firing + view.resolved - len(lines),
@@ -52,7 +52,7 @@ def compose(
         marks=tuple(dict.fromkeys(mark for made in view.decisions.values() for one in made for mark in one.marks)),
         links=links_of(opener, config),
         model=decided[0].model if decided else "",
-        note=_note(kind, newest),
+        note=f"goes on in: {view.goes_on_in}" if view.goes_on_in else _note(kind, newest, view),
     )
 
 
@@ -87,9 +87,11 @@ def _rules(decided: list[DecisionRow]) -> tuple[Reason, ...]:
     return tuple(Reason(rule, sentence) for one in decided[-1:] for rule, sentence in one.reasons)
 
 
-def _note(kind: DeliveryKind, newest: DecisionRow | None) -> str:
+def _note(kind: DeliveryKind, newest: DecisionRow | None, view: IncidentView) -> str:
     if kind == "raise" and newest is not None and newest.reasons:
         return newest.reasons[-1][1]
+    if kind == "resolve" and view.title:
+        return f"over: {view.resolved} alerts"
     return NOTES.get(kind, "")
 
 

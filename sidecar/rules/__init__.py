@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.rules.audit_sample import audit_sample
-from sidecar.rules.base import Batch, Facts, Rule
+from sidecar.rules.base import Batch, Due, Duty, Facts, Rule
 from sidecar.rules.correlation import temporal_correlation
 from sidecar.rules.deduplication import exact_deduplication
 from sidecar.rules.guard import guard
@@ -29,4 +29,7 @@ RULES: Final[tuple[Rule, ...]] = (
     routing,
 )
 
-__all__ = ["RULES", "Batch", "Facts", "Rule"]
+# What the clock brings beside the rules, asked in every plan after them.
+DUTIES: Final[tuple[Duty, ...]] = ()
+
+__all__ = ["DUTIES", "RULES", "Batch", "Due", "Duty", "Facts", "Rule"]

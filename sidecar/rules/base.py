@@ -11,10 +11,22 @@ from msgspec.structs import replace
 
 from models.certificate import Certificate
 from sidecar.config import Config
-from sidecar.domain import SEVERITY_RANK, Decision, Pattern, Reason, SilenceRequest, Verdict
-from sidecar.state import State
+from sidecar.domain import (
+    SEVERITY_RANK,
+    Decision,
+    Delivery,
+    Event,
+    Move,
+    Pattern,
+    Reason,
+    Received,
+    SilenceRequest,
+    Verdict,
+)
+from sidecar.state import EXACT, Episode, State
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)
+SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
 
 
 class Facts(Struct, frozen=True):
@@ -25,6 +37,7 @@ class Facts(Struct, frozen=True):
     state: State
     voted: frozenset[Pattern] = frozenset()  # patterns that votes of this batch touched
     certificate: Certificate | None = None  # from which score on alerts may be kept back
+    asked: tuple[Event, ...] = ()  # what the shell handed in ready-made; folded already
 
 
 class Batch(Struct, frozen=True):
@@ -32,6 +45,7 @@ class Batch(Struct, frozen=True):
 
     decisions: tuple[Decision, ...]
     silences: tuple[SilenceRequest, ...] = ()
+    moves: tuple[Move, ...] = ()  # episodes of earlier batches that go on in another incident
 
 
 class Rule(Protocol):
@@ -40,6 +54,21 @@ class Rule(Protocol):
     __name__: str
 
     def __call__(self, batch: Batch, facts: Facts) -> Batch: ...
+
+
+class Due(Struct, frozen=True):
+    """What the clock brings: events to record, and what is told."""
+
+    events: tuple[Event, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+
+
+class Duty(Protocol):
+    """Asked in every plan, after the rules. Once its events are folded, it has nothing more to say."""
+
+    __name__: str
+
+    def __call__(self, facts: Facts) -> Iterable[Due]: ...
 
 
 def refined(decision: Decision, verdict: Verdict, rule: str, sentence: str, **changes: object) -> Decision:
@@ -82,3 +111,41 @@ def moment(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {name}"
     return f"{seconds:.0f} s" if seconds >= 1 else "a moment"
+
+
+def fold_keys(received: Received, config: Config) -> tuple[str, ...]:
+    """The keys under which later alerts fold into an incident that this alert opens."""
+    labels, keys = received.alert.labels, []
+    cluster = labels.get("cluster", "")
+    for name in config.folding.labels:
+        value = labels.get(name)
+        if value:
+            keys.append(f"{name}={cluster}/{value}")
+    if config.folding.group and received.group_key:
+        keys.append(f"group={received.group_key}")
+    return tuple(keys)
+
+
+def exact_key(labels: dict[str, str], fingerprint: str, config: Config) -> str:
+    """The key under which two alerts are the same."""
+    values = list(map(labels.get, config.deduplication.strategies.exact_match.fields))
+    return EXACT + ("\x1f".join(values) if all(values) else fingerprint)  # type: ignore[arg-type]
+
+
+def repeat(known: Episode, facts: Facts, every: float) -> str | None:
+    """What an episode that is sent again needs: "remind" its people, "decide" it anew, or nothing.
+
+    `every`: the domain's repeat_interval in seconds. An episode that nobody was told of is decided anew as often: a
+    suppressed alert that goes on firing gets another look.
+    """
+    incident = facts.state.incidents.get(known.incident)
+    told = max((one.at for one in incident.reached), default=None) if incident is not None else None
+    if not known.verdict:
+        return None  # sent twice in one batch: its decision is being made
+    if told is None:
+        if known.verdict == Verdict.HOLD:
+            return None
+        waited = facts.now - known.decided_at
+        lost = known.verdict in (Verdict.NOTIFY, Verdict.FOLD)  # its message ended in the dead letters
+        return "decide" if lost or waited >= every - SLACK else None
+    return "remind" if facts.now - told >= every - SLACK else None

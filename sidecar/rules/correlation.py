@@ -11,23 +11,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from sidecar.config import Config
-from sidecar.domain import Decision, Reason, Received, Verdict
+from sidecar.domain import Decision, Reason, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, open_incident, refined
-
-
-def fold_keys(received: Received, config: Config) -> tuple[str, ...]:
-    """The keys under which later alerts fold into an incident that this alert opens."""
-    labels, keys = received.alert.labels, []
-    cluster = labels.get("cluster", "")
-    for name in config.folding.labels:
-        value = labels.get(name)
-        if value:
-            keys.append(f"{name}={cluster}/{value}")
-    if config.folding.group and received.group_key:
-        keys.append(f"group={received.group_key}")
-    return tuple(keys)
-
 
 _NOBODY: Final[tuple[str, Reason | None]] = ("", None)
 

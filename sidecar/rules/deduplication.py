@@ -7,18 +7,8 @@ to the fingerprint: twenty NodeDown alerts without pod or service are twenty. A 
 
 from __future__ import annotations
 
-from sidecar.config import Config
 from sidecar.domain import Decision, Verdict, severity_rank
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
-from sidecar.state import EXACT, Episode
-
-SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
-
-
-def exact_key(labels: dict[str, str], fingerprint: str, config: Config) -> str:
-    """The key under which two alerts are the same."""
-    values = list(map(labels.get, config.deduplication.strategies.exact_match.fields))
-    return EXACT + ("\x1f".join(values) if all(values) else fingerprint)  # type: ignore[arg-type]
 
 
 def exact_deduplication(batch: Batch, facts: Facts) -> Batch:
@@ -43,22 +33,3 @@ def _fold(decision: Decision, facts: Facts) -> Decision:
         return decision
     sentence = f"the same alert was told {moment(facts.now - incident.first_told)} ago"
     return refined(decision, Verdict.FOLD, "exact_deduplication", sentence, incident=name)
-
-
-def repeat(known: Episode, facts: Facts, every: float) -> str | None:
-    """What an episode that is sent again needs: "remind" its people, "decide" it anew, or nothing.
-
-    `every`: the domain's repeat_interval in seconds. An episode that nobody was told of is decided anew as often: a
-    suppressed alert that goes on firing gets another look.
-    """
-    incident = facts.state.incidents.get(known.incident)
-    told = max((one.at for one in incident.reached), default=None) if incident is not None else None
-    if not known.verdict:
-        return None  # sent twice in one batch: its decision is being made
-    if told is None:
-        if known.verdict == Verdict.HOLD:
-            return None
-        waited = facts.now - known.decided_at
-        lost = known.verdict in (Verdict.NOTIFY, Verdict.FOLD)  # its message ended in the dead letters
-        return "decide" if lost or waited >= every - SLACK else None
-    return "remind" if facts.now - told >= every - SLACK else None

@@ -53,6 +53,8 @@ _FIELDS: Final = {
     "episodes": "text",
     "outcome": "text",
     "silence_id": "text",
+    "title": "text",
+    "came_from": "text",
 }
 _COLUMNS: Final = ", ".join(_FIELDS)
 _TYPED: Final = ", ".join(f"{name} {kind}" for name, kind in _FIELDS.items())
@@ -102,14 +104,19 @@ FROM staged WHERE t = 'decided' ON CONFLICT (shard, seq, n) DO NOTHING""",
  (SELECT episode, incident, row_number() OVER (PARTITION BY episode ORDER BY seq DESC, n DESC) AS place FROM staged
   WHERE t = 'decided') AS s
 WHERE episodes.episode = s.episode AND s.place = 1 AND coalesce(episodes.incident, '') <> s.incident""",
-        """INSERT INTO incidents (incident, shard, opened_at, told_at, updated_at)
-SELECT incident, :shard, min(at), min(CASE WHEN tell IS NOT NULL THEN at END), max(at)
+        """INSERT INTO incidents (incident, shard, opened_at, told_at, updated_at, title)
+SELECT incident, :shard, min(at), min(CASE WHEN tell IS NOT NULL THEN at END), max(at), max(title)
 FROM staged WHERE t = 'decided' GROUP BY incident
 ON CONFLICT (incident) DO UPDATE SET
  opened_at = CASE WHEN excluded.opened_at < incidents.opened_at THEN excluded.opened_at ELSE incidents.opened_at END,
  told_at = CASE WHEN incidents.told_at <= excluded.told_at THEN incidents.told_at
   ELSE coalesce(excluded.told_at, incidents.told_at) END,
- updated_at = CASE WHEN excluded.updated_at > incidents.updated_at THEN excluded.updated_at ELSE incidents.updated_at END""",
+ updated_at = CASE WHEN excluded.updated_at > incidents.updated_at THEN excluded.updated_at ELSE incidents.updated_at END,
+ title = coalesce(excluded.title, incidents.title)""",
+        """UPDATE incidents SET goes_on_in = s.incident FROM
+ (SELECT came_from, incident, row_number() OVER (PARTITION BY came_from ORDER BY seq DESC, n DESC) AS place FROM staged
+  WHERE t = 'decided' AND came_from IS NOT NULL) AS s
+WHERE incidents.incident = s.came_from AND s.place = 1""",
         f"""INSERT INTO votes (episode, who, kind, at, source, retracted, comment)
 SELECT episode, who, kind, at, coalesce(source, ''), false, coalesce(comment, '') FROM (
  SELECT episode, who, kind, at, source, comment, row_number() OVER ({_NEWEST_VOTE}) AS place

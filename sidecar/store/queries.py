@@ -68,6 +68,8 @@ class IncidentView(Struct, frozen=True):
     resolved: int
     episodes: list[EpisodeRow]
     decisions: dict[str, list[DecisionRow]]
+    title: str = ""  # of one that gathers, its count filled in
+    goes_on_in: str = ""  # the title of the incident in which everything of it goes on, or its id
 
 
 _JSON: Final = frozenset({"labels", "annotations", "reasons", "receivers", "marks"})
@@ -88,18 +90,51 @@ def seen_by(stored: str) -> tuple[float, ...]:
 
 
 async def incident_view(connection: AsyncConnection, incident: str, lines: int = LINES) -> IncidentView | None:
-    """The incident with its newest episodes, firing ones first; None when it was never projected."""
-    opened = (await connection.execute(select(incidents.c.opened_at).where(incidents.c.incident == incident))).scalar()
-    if opened is None:
+    """The incident with its newest episodes, firing ones first; None when it was never projected.
+
+    When all its episodes went on elsewhere, they are shown as it had them, and none of them counts as firing.
+    """
+    query = select(incidents.c.opened_at, incidents.c.title, incidents.c.goes_on_in)
+    known = (await connection.execute(query.where(incidents.c.incident == incident))).first()
+    if known is None:
         return None
     mine = episodes.c.incident == incident
     counts = select(func.count(), func.count(episodes.c.ended_at)).where(mine)
     total, resolved = (await connection.execute(counts)).one()
+    if total == 0 and known.goes_on_in:
+        return await _emptied(connection, incident, known.opened_at, known.goes_on_in, lines)
     order = (episodes.c.ended_at.is_not(None), episodes.c.starts_at.desc())
     found = (await connection.execute(select(episodes).where(mine).order_by(*order).limit(lines))).mappings()
     rows = [_row(EpisodeRow, row) for row in found]
     made = await decisions_of(connection, [row.episode for row in rows])
-    return IncidentView(incident, opened, total - resolved, resolved, rows, made)
+    title = _counted(known.title, total)
+    return IncidentView(incident, known.opened_at, total - resolved, resolved, rows, made, title)
+
+
+async def _emptied(
+    connection: AsyncConnection, incident: str, opened_at: float, goes_on_in: str, lines: int
+) -> IncidentView:
+    """An incident of which nothing is left: what it had is in the one where it goes on, or went on from there."""
+    had = select(decisions.c.episode).where(decisions.c.incident == incident)
+    nearby = select(episodes.c.episode).where(episodes.c.incident == goes_on_in)
+    for names in (had.where(decisions.c.episode.in_(nearby)), had):  # the first is by an index, and nearly always finds
+        found = select(episodes).where(episodes.c.episode.in_(names)).order_by(episodes.c.starts_at.desc())
+        rows = [_row(EpisodeRow, row) for row in (await connection.execute(found.limit(lines))).mappings()]
+        if rows:
+            break
+    made = await decisions_of(connection, [row.episode for row in rows])
+    titles = select(incidents.c.title).where(incidents.c.incident == goes_on_in)
+    counts = select(func.count()).where(episodes.c.incident == goes_on_in)
+    title = _counted((await connection.execute(titles)).scalar(), (await connection.execute(counts)).scalar_one())
+    return IncidentView(incident, opened_at, 0, len(rows), rows, made, "", title or goes_on_in)
+
+
+def _counted(title: str | None, count: int) -> str:
+    """A title with its count filled in; one that is no template stays as it is."""
+    try:
+        return (title or "").format(count=count)
+    except (ValueError, LookupError, AttributeError):
+        return title or ""
 
 
 async def decisions_of(connection: AsyncConnection, names: list[str]) -> dict[str, list[DecisionRow]]:

@@ -173,6 +173,8 @@ incidents = Table(
     Column("opened_at", Double, nullable=False),
     Column("told_at", Double),  # when people were first told; null: nobody was
     Column("updated_at", Double, nullable=False),
+    Column("title", Text),  # of one that gathers; `{count}` stands for how many alerts it has
+    Column("goes_on_in", String),  # where an episode that left it last went
 )
 
 decisions = Table(

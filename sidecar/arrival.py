@@ -1,0 +1,155 @@
+"""Alerts as they arrive: each becomes an event that the state folds, and what is to be decided becomes a candidate."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from models.features import vector
+from models.statistics import Keys, Seen
+from sidecar.domain import (
+    Alert,
+    Decision,
+    EpisodeEnded,
+    EpisodeSeen,
+    EpisodeStarted,
+    Reason,
+    Received,
+    Scored,
+    Verdict,
+    episode_id,
+    severity_rank,
+)
+from sidecar.draft import Draft, scored_as
+from sidecar.rules.base import Facts, guarded, open_incident, repeat
+from sidecar.state import Episode, keys_of
+
+LATE_SECONDS: Final = 60.0  # after an end was received; the slowest of four Alertmanagers waits 45 s for the others
+
+
+def observe(received: Received, draft: Draft) -> None:
+    """Take in one alert."""
+    known = draft.state.episodes.get(received.alert.fingerprint)
+    if received.alert.starts_at <= 0:
+        received = _dated(received, known, draft.now)
+    alert = received.alert
+    if alert.ends_at is not None:
+        _observe_end(received, known, draft)
+    elif known is None or _is_new(alert, known, draft.now):
+        if known is not None and known.ended_at is not None and alert.starts_at <= known.starts_at:
+            received = replace(
+                received, alert=replace(alert, starts_at=draft.now)
+            )  # the old id names the ended episode
+        _observe_start(received, known, draft)
+    elif known.ended_at is None:
+        _observe_repeat(received, known, draft)
+
+
+def _dated(received: Received, known: Episode | None, now: float) -> Received:
+    """An alert without a start belongs to the firing that is known, or starts now."""
+    starts_at = known.starts_at if known is not None and known.ended_at is None else now
+    return replace(received, alert=replace(received.alert, starts_at=starts_at))
+
+
+def _is_new(alert: Alert, known: Episode, now: float) -> bool:
+    """Whether this firing is another episode than the newest one known of its fingerprint.
+
+    Overlapping firings are one, and Alertmanager can move startsAt back. A start after the last time the old one was
+    seen means that its end was never sent (Alertmanager sends none for a silenced alert). One that has just ended and is
+    sent again with the same or an earlier start is a late retry, or another Alertmanager's; later it fires again: when
+    Prometheus was out of reach for a while, Alertmanager resolves and then goes on with the startsAt it had.
+    """
+    if known.ended_at is not None:
+        return alert.starts_at > known.starts_at or now - known.last_seen > LATE_SECONDS
+    return alert.starts_at > max(known.last_seen, known.starts_at)
+
+
+def _observe_start(received: Received, known: Episode | None, draft: Draft) -> None:
+    alert = received.alert
+    keys = keys_of(alert.fingerprint, alert.labels)
+    seen = draft.state.statistics.look(keys)
+    draft.observations.append(vector(draft.state.statistics, keys, alert.annotations, draft.now, seen))
+    draft.candidates.append((received, keys, _start(received, keys, known, draft, seen)))
+
+
+def _start(received: Received, keys: Keys, known: Episode | None, draft: Draft, seen: Seen | None = None) -> str:
+    """Record the start of an episode, and the end of the one before it that was never sent; returns its id."""
+    alert = received.alert
+    if known is not None and known.ended_at is None:
+        draft.ended.append(known)
+        draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, min(alert.starts_at, draft.now)))
+        seen = None  # the end changed what was looked up
+    episode = episode_id(alert.fingerprint, alert.starts_at)
+    event = EpisodeStarted(
+        draft.now, episode, alert.fingerprint, alert.starts_at, alert.labels, alert.annotations, received.group_key,
+        alert.generator_url, received.external_url,
+    )  # fmt: skip
+    draft.state.start(event, keys, seen)
+    draft.events.append(event)
+    return episode
+
+
+def _observe_repeat(received: Received, known: Episode, draft: Draft) -> None:
+    alert = received.alert
+    every = draft.config.group_for(draft.config.domain_of(alert.labels)).repeat_interval
+    needs = repeat(known, Facts(draft.now, draft.config, draft.state), every)
+    draft.record(EpisodeSeen(draft.now, known.episode, alert.fingerprint, alert.starts_at))
+    if needs == "decide":
+        draft.candidates.append((received, known.keys, known.episode))
+        draft.observations.append(vector(draft.state.statistics, known.keys, alert.annotations, draft.now))
+    elif needs == "remind":
+        scored = scored_as(draft.config, received, known.keys, known.episode)
+        draft.ready.append(_reminder(scored, known, draft))
+
+
+def _reminder(scored: Scored, known: Episode, draft: Draft) -> Decision:
+    incident = draft.state.incidents.get(known.incident)
+    receivers = tuple(one.receiver for one in incident.reached) if incident is not None else ()
+    reason = Reason("exact_deduplication", "still firing after the repeat interval")
+    return Decision(scored, Verdict.FOLD, known.incident, (reason,), receivers, interrupts=True)
+
+
+def _observe_end(received: Received, known: Episode | None, draft: Draft) -> None:
+    alert = received.alert
+    ends_at, before = alert.ends_at if alert.ends_at is not None else draft.now, known
+    if known is not None and (known.ended_at is not None or alert.starts_at > known.last_seen):
+        if known.ended_at is not None and alert.starts_at <= known.starts_at:
+            return  # sent again
+        known = None
+    if known is None:  # its firing never reached us
+        keys = keys_of(alert.fingerprint, alert.labels)
+        episode = _start(received, keys, before, draft)
+        draft.ready.append(_unheard(scored_as(draft.config, received, keys, episode), f"i-{episode}", draft))
+        known = draft.state.episodes[alert.fingerprint]
+    hold = draft.state.holds.get(alert.fingerprint)
+    draft.ended.append(known)
+    draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, ends_at))
+    if hold is not None and known.verdict == Verdict.HOLD:
+        scored = scored_as(draft.config, Received(hold.alert, hold.group_key), known.keys, known.episode)
+        draft.ready.append(_cleared(scored, known, draft))
+
+
+def _unheard(scored: Scored, incident: str, draft: Draft) -> Decision:
+    """What cleared before it was first heard of, between two of Alertmanager's messages: told only if it is guarded."""
+    reason = Reason("intake", "it had cleared before it was first heard of")
+    severity, labels = scored.pattern.severity, scored.alert.labels
+    if not guarded(labels, severity, draft.config):
+        return Decision(scored, Verdict.DIGEST, incident, (reason,))
+    receivers = draft.config.route(severity, labels, draft.now).receivers or (draft.config.default,)
+    found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
+    known = draft.state.incidents.get(found[1]) if found is not None else None
+    joins = found is not None and known is not None and known.firing > 0 and severity_rank(severity) <= known.rank
+    verdict, name = (Verdict.FOLD, found[1]) if joins and found is not None else (Verdict.NOTIFY, incident)
+    return Decision(scored, verdict, name, (reason, Reason("guard", f"{severity} is never kept back")), receivers)
+
+
+def _cleared(scored: Scored, known: Episode, draft: Draft) -> Decision:
+    """What cleared while it was held joins the incident that people have by now, else it goes to the digest."""
+    found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
+    if found is None:
+        return Decision(scored, Verdict.DIGEST, known.incident, (Reason("hold", "it cleared while it was held"),))
+    key, name, _ = found
+    reason = Reason("hold", f"it cleared while it was held, and people were told of {key} meanwhile")
+    told = draft.state.incidents[name].reached
+    return Decision(scored, Verdict.FOLD, name, (reason,), tuple([one.receiver for one in told]))

@@ -1,0 +1,169 @@
+"""Decisions become events and deliveries: who is told of what, what goes on elsewhere, and what is over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from sidecar.domain import (
+    Decided,
+    Decision,
+    Delivery,
+    Move,
+    SilenceAsked,
+    SilenceRequest,
+    Verdict,
+)
+from sidecar.draft import Draft
+from sidecar.rules.base import TELLS, guarded
+from sidecar.state import Episode, key_of
+
+
+def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -> Iterable[Delivery]:
+    """Record the decisions and moves, and tell whom they concern."""
+    told: dict[str, _Telling] = {}
+    for decision in decisions:
+        _settle_one(decision, draft, told)
+    for move in moves:
+        _move(move, draft, told)
+    for name in draft.closed:
+        told.setdefault(name, _Telling())
+    for episode in draft.ended:
+        incident = draft.state.incidents.get(_incident_of(episode, draft))
+        if incident is not None and incident.first_told is not None:
+            told.setdefault(_incident_of(episode, draft), _Telling())
+    for name, telling in told.items():
+        yield from _deliveries(name, telling, draft)
+
+
+def _recorded(decision: Decision) -> tuple[str, ...]:
+    """What joins an incident brings no keys of its own but the exact one: else incidents would chain without end."""
+    if decision.verdict not in TELLS:
+        return ()
+    keys = decision.scored.keys if decision.verdict is Verdict.NOTIFY else decision.scored.keys[-1:]
+    return keys if decision.gather is None else (*keys, decision.gather.key)
+
+
+class _Telling(Struct):
+    """Whom one incident is told to in this batch, and how many alerts of the batch are in it."""
+
+    tell: dict[str, None] = msgspec.field(default_factory=dict)
+    again: dict[str, str] = msgspec.field(default_factory=dict)
+    alerts: int = 0
+    urgent: bool = False  # a guarded alert joined, or one that fires after all had cleared
+
+
+def _incident_of(episode: Episode, draft: Draft) -> str:
+    known = draft.state.episodes.get(episode.keys.fingerprint)
+    return known.incident if known is not None and known.episode == episode.episode else episode.incident
+
+
+def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> None:
+    scored, tells = decision.scored, decision.verdict in TELLS
+    incident = draft.state.incidents.get(decision.incident)
+    tell: tuple[str, ...] = decision.receivers if tells else ()
+    again: tuple[str, ...] = ()
+    if incident is not None and incident.told:
+        have = {one.receiver for one in incident.reached}
+        again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
+        tell = tuple([name for name in tell if name not in have])
+    held, gather = decision.verdict is Verdict.HOLD, decision.gather
+    came_from = _came_from(scored.episode, decision.incident, draft)
+    event = Decided(
+        draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
+        _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
+        scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
+        scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
+        came_from,
+    )  # fmt: skip
+    draft.record(event)
+    if came_from:
+        told.setdefault(came_from, _Telling())
+    if tells:
+        telling = told.get(decision.incident)
+        if telling is None:
+            telling = told[decision.incident] = _Telling()
+        if tell:
+            telling.tell.update(dict.fromkeys(tell))
+        if again:
+            kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
+            telling.again.update(dict.fromkeys(again, kind))
+        telling.alerts += 1
+        if decision.verdict is Verdict.FOLD:
+            refires = incident is not None and incident.firing == 0
+            telling.urgent = (
+                telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
+            )
+
+
+def _came_from(episode: str, incident: str, draft: Draft) -> str:
+    """The incident in which people have this episode, when it goes on in another."""
+    known = draft.state.episodes.get(episode.rpartition("-")[0])
+    if known is None or known.episode != episode or known.incident in ("", incident):
+        return ""
+    before = draft.state.incidents.get(known.incident)
+    return known.incident if before is not None and before.first_told is not None else ""
+
+
+def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
+    """Let an earlier episode go on in an incident that people have been told of, as everybody is who had it before."""
+    known, target = draft.state.episodes.get(move.fingerprint), draft.state.incidents.get(move.incident)
+    if known is None or target is None or target.first_told is None or known.incident == move.incident:
+        return
+    before = draft.state.incidents.get(known.incident)
+    receivers = tuple([one.receiver for one in before.reached]) if before is not None else ()
+    have = {one.receiver for one in target.reached}
+    tell = tuple([name for name in receivers if name not in have])
+    came_from = _came_from(known.episode, move.incident, draft)
+    keys, gather = (move.gather.key,) if move.gather else (), move.gather
+    event = Decided(
+        draft.now, known.episode, move.incident, Verdict.FOLD, known.keys.severity, (move.reason,), keys, tell, (),
+        receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
+    )  # fmt: skip
+    draft.record(event)
+    told.setdefault(move.incident, _Telling()).tell.update(dict.fromkeys(tell))
+    if came_from:
+        told.setdefault(came_from, _Telling())
+
+
+def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery]:
+    incident = draft.state.incidents.get(name)
+    if incident is None:
+        return
+    cleared = incident.firing == 0 and (not incident.settle or name in draft.closed)
+    for one in incident.reached:
+        new, again = one.receiver in telling.tell, telling.again.get(one.receiver)
+        for target, kinds in draft.config.targets(one.receiver):
+            if new:
+                yield _delivery(name, target, "notify", one.times, telling, draft)
+            elif again is not None and again in kinds:
+                yield _delivery(name, target, again, one.times, telling, draft)
+            elif not cleared and "update" in kinds:
+                yield _delivery(name, target, "update", draft.state.next_seq, telling, draft)
+            elif not cleared and telling.urgent and "raise" in kinds:  # it cannot edit what people have
+                yield _delivery(name, target, "raise", draft.state.next_seq, telling, draft)
+            if cleared and "resolve" in kinds:
+                yield _delivery(name, target, "resolve", incident.resolves, telling, draft)
+
+
+def _delivery(name: str, target: str, kind: str, n: int, telling: _Telling, draft: Draft) -> Delivery:
+    key = f"{name}/{target}/{kind}/{n}"
+    return Delivery(key, target, name, kind, draft.since, max(1, telling.alerts))  # type: ignore[arg-type]
+
+
+def silences(requests: Iterable[SilenceRequest], draft: Draft) -> Iterable[Delivery]:
+    """Record the silences that are asked for, and send them on their way."""
+    for request in requests:
+        event = SilenceAsked(
+            draft.now, request.pattern, request.ends_at, request.reason, request.comment, request.episodes
+        )
+        draft.record(event)
+        key = key_of(request.pattern)
+        body = msgspec.json.encode(request).decode()
+        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # a pattern can be longer than an index takes
+        yield Delivery(
+            f"silence/{name}/{int(request.ends_at)}", "silence", f"silence-{name}", "silence", draft.now, body=body
+        )
