@@ -7,78 +7,25 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from tqdm import tqdm
 
 from sidecar.config import Config, load
 from sidecar.config.describe import check
-from sidecar.config.durations import parse_duration
-from sidecar.config.problems import Wrong
 from sidecar.errors import ConfigError, SidecarError
+from sidecar.reports.commands import PRESENT, save
 
 if TYPE_CHECKING:
     from sidecar.history import HistoryAlert
     from training.compare import Comparison, Side
     from training.trial import Trial
 
-PRESENT: Final = "sidecar.yml"
 GOOD, FAILED, UNUSABLE = 0, 1, 2
-EXAMPLES: Final = """examples:
-  sidecar backtest --config new.yml                         the last 30 days of the store, beside sidecar.yml
-  sidecar backtest --config new.yml --against old.yml --since 14d --html comparison.html
-  sidecar backtest --config new.yml --history history.jsonl.gz     a file, as `sidecar import` takes it
-  sidecar backtest --config new.yml --fail-on lost          in CI: exit code 1 when a real incident would be lost
-  sidecar backtest --each-rule                              what each rule of sidecar.yml is worth
-  sidecar backtest --without flapping --format json
-
-Nothing is sent and nothing is stored. Each configuration replays the same alerts, on the same clock, through the rules
-that serve, with models trained at each virtual midnight from what was known then. What people said counts as answers,
-and only on what that configuration tells. 60 days before --since are replayed too, to learn from, and not counted.
-
-exit codes: 0 done, 1 --fail-on is met, 2 a configuration or the history cannot be used
-"""
-
-
-def add_backtest(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the command; `add` is of the command line."""
-    made = add("backtest", run, "Try a configuration on what happened: what it saves, and which incidents it would lose")
-    made.epilog, made.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
-    made.add_argument(
-        "--against", metavar="FILE", help=f"the present configuration, whose store is read; default: {PRESENT}"
-    )
-    when = made.add_mutually_exclusive_group()
-    when.add_argument("--since", type=_span, default=None, metavar="TIME", help="how much counts; default: 30d")
-    when.add_argument("--history", type=Path, metavar="FILE", help="JSON lines, plain or .gz, instead of the store")
-    made.add_argument(
-        "--without", action="append", default=[], metavar="RULE", help="the new one without this rule; can be repeated"
-    )
-    made.add_argument("--each-rule", action="store_true", help="also with each rule switched off in turn")
-    made.add_argument("--fail-on", choices=("lost", "delayed"), help="exit code 1 when a real incident is; for CI")
-    made.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
-    made.add_argument("--html", type=Path, metavar="FILE", help="write a page there")
-    made.add_argument("--jobs", type=_jobs, default=2, metavar="N", help="processes at a time; default: 2")
-
-
-def _span(text: str) -> float:
-    try:
-        seconds = parse_duration(text)
-    except Wrong as error:
-        raise argparse.ArgumentTypeError(f"{error}: {error.hint}") from None
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write e.g. 30d")
-    return seconds
-
-
-def _jobs(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes: write 1 or more")
-    return int(text)
 
 
 class _Given(Struct):
@@ -127,7 +74,7 @@ def _show(found: Found, options: argparse.Namespace) -> None:
     else:
         print(comparison.text(*parts), end="")
     if options.html is not None:
-        _save(options.html, comparison.page(*parts))
+        save(options.html, comparison.page(*parts))
 
 
 # -------------------------------------------------------------------------------------------------------- what is compared
@@ -142,6 +89,8 @@ def _configs(options: argparse.Namespace) -> tuple[tuple[str, Config], tuple[str
     if options.against is None and options.history is not None and not Path(PRESENT).exists():
         present: tuple[str, Config] | None = ("the defaults", Config.model_validate({}))
     else:
+        if not Path(against).exists():
+            raise SidecarError(f"there is no {against}: name the present configuration, --against FILE")
         present = _checked(against)
     new = present if _same(options.config, against) else _checked(options.config)
     if new is None or present is None:
@@ -248,13 +197,3 @@ def _check_writable(path: Path | None) -> None:
     """Known before a long run, not after it."""
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
         raise SidecarError(f"--html {path} cannot be written: name a file in a folder that exists")
-
-
-def _save(path: Path, written: str) -> None:
-    try:
-        path.write_text(written, encoding="utf-8")
-    except OSError as error:
-        raise SidecarError(f"{path} cannot be written: {error.strerror or error}") from None
-    print(f"written: {path}", file=sys.stderr)
-
-

@@ -29,7 +29,8 @@ class Case(Struct, frozen=True):
     what: str  # LOST or DELAYED
     alertname: str
     where: str
-    severity: str
+    severity: str  # of the alert that the present configuration tells first
+    highest: str  # of all of its alerts
     began: float  # seconds since the epoch
     alerts: int
     told_by_present: float
@@ -141,7 +142,7 @@ def _case(history: Sequence[HistoryAlert], cluster: Sequence[int], present: Outc
     first = min((n for n in cluster if n in present.told_at), key=lambda n: present.told_at[n])
     alert, began, why = history[first], _began(history, cluster), _why(first, cluster, new)
     return Case(
-        LOST if now is None else DELAYED, alert.labels.get("alertname", ""), alert.labels.get("instance", ""),
+        LOST if now is None else DELAYED, alert.labels.get("alertname", ""), alert.labels.get("instance", ""), severity_of(alert.labels),
         max((severity_of(history[n].labels) for n in cluster), key=severity_rank), began, len(cluster), old, now,
         None if now is None else now - old, now is not None and now - began <= IN_TIME, why.verdict, why.rule, why.sentence,
     )  # fmt: skip

@@ -81,7 +81,8 @@ def case_lines(case: Case) -> tuple[str, str]:
     """(what happened to it, why)."""
     where = f" on {case.where}" if case.where else ""
     more = f" and {case.alerts - 1} more alert{'s' * (case.alerts > 2)}" if case.alerts > 1 else ""
-    what = f"{moment(case.began)}  {case.severity}  {case.alertname or '(no alertname)'}{where}{more}"
+    rises = f", up to {case.highest}" if case.highest != case.severity else ""
+    what = f"{moment(case.began)}  {case.severity}  {case.alertname or '(no alertname)'}{where}{more}{rises}"
     if case.delay is None:
         return f"{what}: nobody would have been told", f"{case.rule}: {case.reason}"
     late = "" if case.in_time else ", over 15 minutes after it began"
