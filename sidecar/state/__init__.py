@@ -36,6 +36,7 @@ TABLES: Final[dict[str, Any]] = {
     "votes": tuple[Vote, ...],  # by episode
     "ballots": tuple[Ballot, ...],  # by pattern, and by alertname
     "missed": float,  # alertname -> when an alert kept back was last called real
+    "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
 }
@@ -59,6 +60,7 @@ class State:
     votes: Table[str, tuple[Vote, ...]]
     ballots: Table[str, tuple[Ballot, ...]]
     missed: Table[str, float]
+    withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
 
