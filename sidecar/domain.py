@@ -131,6 +131,13 @@ class Gather(Struct, frozen=True, gc=False):
     settle: float  # s without anything of it firing until people are told that it is over
 
 
+class Would(Struct, frozen=True, gc=False, array_like=True):
+    """In mode shadow: what would have been done instead, and the rule that says so."""
+
+    verdict: Verdict
+    rule: str
+
+
 class Decision(Struct, frozen=True, gc=False):
     """A verdict on one episode, with its reasons in the order the rules gave them."""
 
@@ -144,6 +151,7 @@ class Decision(Struct, frozen=True, gc=False):
     propensity: float = 1.0  # probability with which this verdict was drawn; below 1 only under the audit sample
     marks: tuple[str, ...] = ()  # what the message says beside the reasons: "shadow: would have been suppressed"
     gather: Gather | None = None  # of the incident it opens or joins
+    would: Would | None = None  # in mode shadow, where the verdict would have been another
 
 
 class Move(Struct, frozen=True, gc=False):
@@ -214,6 +222,7 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     title: str = ""  # of an incident that gathers: see Gather
     settle: float = 0.0
     came_from: str = ""  # the incident in which people had the episode before
+    would: Would | None = None  # in mode shadow, where the verdict would have been another
 
 
 class IncidentClosed(Struct, frozen=True, gc=False, tag="closed", tag_field="t", omit_defaults=True):
@@ -258,6 +267,17 @@ class SilenceAsked(Struct, frozen=True, gc=False, tag="silence_asked", tag_field
     episodes: tuple[str, ...]  # the evidence
 
 
+class SilenceWithheld(Struct, frozen=True, gc=False, tag="silence_withheld", tag_field="t", omit_defaults=True):
+    """A silence that mode shadow did not ask for; the fields are those of SilenceAsked."""
+
+    at: float
+    pattern: Pattern
+    ends_at: float
+    reason: str
+    comment: str
+    episodes: tuple[str, ...]
+
+
 class SilenceSettled(Struct, frozen=True, gc=False, tag="silence_settled", tag_field="t", omit_defaults=True):
     at: float
     pattern: Pattern
@@ -281,6 +301,7 @@ Event = (
     | Voted
     | Delivered
     | SilenceAsked
+    | SilenceWithheld
     | SilenceSettled
     | Swept
 )

@@ -25,7 +25,7 @@ from sidecar.draft import Draft, Inputs, scored_as
 from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
 from sidecar.scoring import Scoring, standing_in
-from sidecar.settlement import settle, silences
+from sidecar.settlement import settle, silences, withhold
 from sidecar.state import State, pattern_of
 
 
@@ -48,6 +48,7 @@ def plan(
     facts = Facts(now, config, state, voted, scoring.certificate, tuple(inputs.asks))
     batch = refine(Batch(_scored(draft, scoring)), facts, rules)
     decisions = (*batch.decisions, *draft.ready)
+    withhold(batch.withheld, draft)
     deliveries = [*settle(decisions, batch.moves, draft), *silences(batch.silences, draft), *_do(duties, facts, draft)]
     return Plan(tuple(draft.events), decisions, tuple(deliveries))
 

@@ -222,8 +222,11 @@ class Replay:
 
     async def _until(self, at: float, decider: Commits) -> None:
         """Let virtual time pass: held alerts are released and votes given when they are due."""
+        stuck: float | None = None  # what was due and stayed so: it waits for the next webhook, as it would in service
         while True:
             hold = decider.state.next_due()
+            if hold == stuck:
+                hold = None
             vote = self._votes[0][0] if self._votes else None
             due = min((t for t in (hold, vote) if t is not None), default=None)
             if due is None or due > at:
@@ -231,6 +234,7 @@ class Replay:
             self.now = max(self.now, due)
             votes = self._due_votes()
             await decider.commit([Work(votes=votes)])
+            stuck = hold if not votes else None
         self.now = max(self.now, at)
 
     def _webhook(self, flush: Flush) -> tuple[Received, ...]:

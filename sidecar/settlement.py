@@ -15,6 +15,7 @@ from sidecar.domain import (
     Move,
     SilenceAsked,
     SilenceRequest,
+    SilenceWithheld,
     Verdict,
 )
 from sidecar.draft import Draft
@@ -77,7 +78,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
-        came_from,
+        came_from, decision.would,
     )  # fmt: skip
     draft.record(event)
     if came_from:
@@ -167,3 +168,9 @@ def silences(requests: Iterable[SilenceRequest], draft: Draft) -> Iterable[Deliv
         yield Delivery(
             f"silence/{name}/{int(request.ends_at)}", "silence", f"silence-{name}", "silence", draft.now, body=body
         )
+
+
+def withhold(requests: Iterable[SilenceRequest], draft: Draft) -> None:
+    """Record the silences that mode shadow does not ask for."""
+    for one in requests:
+        draft.record(SilenceWithheld(draft.now, one.pattern, one.ends_at, one.reason, one.comment, one.episodes))

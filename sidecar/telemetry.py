@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import sidecar
-from sidecar.domain import SEVERITY_RANK, Decision, Plan, Received, severity_of
+from sidecar.domain import SEVERITY_RANK, Decision, Plan, Received, SilenceWithheld, severity_of
 
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
 LONGEST_DOMAIN: Final = 40  # a `domain` label comes from outside
@@ -33,6 +33,7 @@ REPORTED: Final = {  # a metric of `sidecar report` -> the gauge that shows it
     "grouping_efficiency": ("sidecar_alerts_per_interruption", "Alerts told per interruption"),
 }
 PER_NOTIFICATION: Final = (1, 2, 3, 5, 10, 20, 50, 100, 500)
+logger = structlog.get_logger()
 
 
 class Metrics:
@@ -49,6 +50,12 @@ class Metrics:
         self.decisions = Counter(
             "sidecar_decisions",
             "Decisions, by verdict and the rule that made it",
+            ["verdict", "rule"],
+            registry=registry,
+        )
+        self.shadowed = Counter(
+            "sidecar_shadow_decisions",
+            "What mode shadow would have done instead, silences included, by verdict and rule",
             ["verdict", "rule"],
             registry=registry,
         )
@@ -170,6 +177,15 @@ class Metrics:
         made = Counts([(decision.verdict, _decisive(decision)) for decision in plan.decisions])
         for (verdict, rule), count in made.items():
             self.decisions.labels(verdict.value, rule).inc(count)
+        instead = [one.would for one in plan.decisions if one.would is not None]
+        for would, count in Counts(instead).items():
+            self.shadowed.labels(would.verdict.value, would.rule).inc(count)
+        for event in withheld(plan):
+            self.shadowed.labels("silence", "repeated_false_positive").inc()
+            logger.info(
+                "silence_withheld", pattern=dict(zip(event.pattern._fields, event.pattern, strict=True)),
+                ends_at=event.ends_at, comment=event.comment,
+            )  # fmt: skip
 
     def alerts(self, received: Iterable[Received], domain_of: Callable[[dict[str, str]], str]) -> None:
         """Count the alerts of a webhook that was committed."""
@@ -178,6 +194,11 @@ class Metrics:
             severity = severity_of({"severity": spelled})
             known = severity if severity in SEVERITY_RANK else "other"
             self.received.labels(domain if len(domain) <= LONGEST_DOMAIN else "other", known).inc(count)
+
+
+def withheld(plan: Plan) -> list[SilenceWithheld]:
+    """The silences that mode shadow would have asked for."""
+    return [event for event in plan.events if isinstance(event, SilenceWithheld)]
 
 
 def _decisive(decision: Decision) -> str:

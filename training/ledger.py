@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sidecar.domain import Decided, Plan, Reason, SilenceAsked, severity_rank
+from sidecar.domain import Decided, Plan, Reason, SilenceAsked, SilenceWithheld, severity_rank
 from sidecar.history import HistoryAlert
 from sidecar.replay import Replay
 from sidecar.rules.base import TELLS
@@ -55,7 +55,7 @@ class Outcome(Struct):
     severities: dict[str, Count]
     told_at: dict[int, float]  # of the real alerts, by their number in the history
     kept: dict[int, Kept]  # of the real alerts that were not told at once
-    shadow: dict[str, int] = {}  # in mode shadow: what was told and would not have been, by "verdict rule"
+    shadow: dict[str, int] = {}  # in mode shadow: what was told and would not have been, by "verdict by rule"
     silences: int = 0  # asked for
     promoted: int = 0  # nights that promoted a model
 
@@ -103,7 +103,16 @@ class Ledger:
             if n is not None:
                 self._attach(n, event)
         if now >= self._since:
-            self._silences += sum(isinstance(event, SilenceAsked) for event in plan.events)
+            self._count(plan)
+
+    def _count(self, plan: Plan) -> None:
+        for event in plan.events:
+            if isinstance(event, SilenceAsked):
+                self._silences += 1
+            elif isinstance(event, SilenceWithheld):
+                self._shadow["silence by repeated_false_positive"] += 1
+            elif isinstance(event, Decided) and event.would is not None:
+                self._shadow[f"{event.would.verdict.value} by {event.would.rule}"] += 1
 
     def _grade(self, event: Decided) -> None:
         """An interruption is as urgent as the most urgent alert that its incident has told."""

@@ -46,6 +46,7 @@ class Batch(Struct, frozen=True):
     decisions: tuple[Decision, ...]
     silences: tuple[SilenceRequest, ...] = ()
     moves: tuple[Move, ...] = ()  # episodes of earlier batches that go on in another incident
+    withheld: tuple[SilenceRequest, ...] = ()  # silences that mode shadow would have asked for
 
 
 class Rule(Protocol):

@@ -54,7 +54,7 @@ def _judge(decision: Decision, facts: Facts, gone: set[str]) -> Decision:
 
 
 def _told(incident: Incident | None) -> bool:
-    return incident is not None and incident.first_told is not None
+    return incident is not None and incident.counts
 
 
 def _by_score(decision: Decision, facts: Facts) -> Decision:

@@ -18,7 +18,7 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, silences, votes
+from sidecar.state import episodes, incidents, shadow, silences, votes
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
 from sidecar.state.silences import STANDING, Silence
@@ -39,12 +39,14 @@ TABLES: Final[dict[str, Any]] = {
     "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
+    "unasked": float,  # by pattern -> when a silence would have ended that mode shadow did not ask for
 }
 SECTIONS: Final = (
     episodes.FOLDS,
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
+    shadow.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
 
@@ -63,6 +65,7 @@ class State:
     withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
+    unasked: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0
