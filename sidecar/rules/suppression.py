@@ -31,20 +31,23 @@ EARNED: Final = (
     11  # noise incidents in a row: with none real among them, to suppress, and to hold after a confirmed miss
 )
 
+Rungs = dict[str, tuple[str, str]]  # alertname -> its rung and why, of one batch
+
 
 def suppression_by_score(batch: Batch, facts: Facts) -> Batch:
     """Suppress or hold by score; what was folded into a message of this very batch is judged on its own."""
     gone: set[str] = set()
-    return changed(batch, [_judge(decision, facts, gone) for decision in batch.decisions])
+    rungs: Rungs = {}
+    return changed(batch, [_judge(decision, facts, gone, rungs) for decision in batch.decisions])
 
 
-def _judge(decision: Decision, facts: Facts, gone: set[str]) -> Decision:
+def _judge(decision: Decision, facts: Facts, gone: set[str], rungs: Rungs) -> Decision:
     if decision.verdict is Verdict.FOLD:
         if _told(facts.state.incidents.get(decision.incident)):
             return decision
     elif decision.verdict is not Verdict.NOTIFY:
         return decision
-    judged = _by_score(decision, facts)
+    judged = _by_score(decision, facts, rungs)
     if judged.verdict in (Verdict.SUPPRESS, Verdict.HOLD):
         gone.add(judged.incident)
     elif judged.incident in gone:  # the alert it was folded behind is not told: this one opens the incident instead
@@ -57,7 +60,7 @@ def _told(incident: Incident | None) -> bool:
     return incident is not None and incident.counts
 
 
-def _by_score(decision: Decision, facts: Facts) -> Decision:
+def _by_score(decision: Decision, facts: Facts, rungs: Rungs) -> Decision:
     score, config = decision.scored.score, facts.config
     if (
         not config.ml_anomaly_detection.enabled
@@ -65,7 +68,7 @@ def _by_score(decision: Decision, facts: Facts) -> Decision:
         or score < min(config.holding.min_score, config.confidence_threshold)
     ):
         return decision
-    return _literally(decision, score, facts) if config.mode == "auto" else _laddered(decision, score, facts)
+    return _literally(decision, score, facts) if config.mode == "auto" else _laddered(decision, score, facts, rungs)
 
 
 def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
@@ -78,11 +81,12 @@ def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
     return _held(decision, score, why, facts, unknown=0.0)
 
 
-def _laddered(decision: Decision, score: float, facts: Facts) -> Decision:
+def _laddered(decision: Decision, score: float, facts: Facts, rungs: Rungs) -> Decision:
     certificate = facts.certificate
     if certificate is None or not _may_hold(decision, score, certificate, facts):
         return decision
-    rung, why = _rung(decision, facts)
+    name = decision.scored.pattern.alertname
+    rung, why = rungs.get(name) or rungs.setdefault(name, _rung(name, facts))
     allowed = certificate.suppress.threshold
     limit = inf if certificate.unsettled or allowed is None else allowed
     proven = rung == "suppress" and score >= limit and facts.config.auto_suppress
@@ -140,9 +144,9 @@ def _floor(decision: Decision, facts: Facts) -> float:
     return certificate.floors.get(decision.scored.pattern.alertname, usual)
 
 
-def _rung(decision: Decision, facts: Facts) -> tuple[str, str]:
+def _rung(name: str, facts: Facts) -> tuple[str, str]:
     """How far this alertname may go, and why."""
-    name, since = decision.scored.pattern.alertname, facts.now - WINDOW
+    since = facts.now - WINDOW
     noise, real = facts.state.judged(name, since)
     said = f"{noise} of {noise + real} judged incidents of {name} were noise"
     missed = facts.state.missed.get(name)
