@@ -85,18 +85,24 @@ def run(
     progress: Callable[[int], object] = lambda _: None,
     jobs: int = JOBS,
 ) -> list[Outcome]:
-    """Plays all trials, `jobs` at a time; `progress` is told of alerts passed, over all trials.
+    """Plays all trials, `jobs` at a time, with one job in this process; `progress` is told of alerts passed, over all.
 
     Raises SidecarError when a process ends before its time, as one does that the system takes the memory from.
     """
+    if jobs == 1:
+        return [play(history, trial, since, progress) for trial in trials]
     context = multiprocessing.get_context("spawn")  # a fork would inherit LightGBM's threads, and hang
     told = context.Queue()
     with ProcessPoolExecutor(min(jobs, len(trials)), context, _begin, (told, history, since)) as pool:
         futures = [pool.submit(_play, trial) for trial in trials]
         try:
+            passed = 0
             for count in _passed(futures, told):
+                passed += count
                 progress(count)
-            return [future.result() for future in futures]
+            outcomes = [future.result() for future in futures]
+            progress(len(history) * len(trials) - passed)  # what was still on its way in the queue
+            return outcomes
         except BrokenProcessPool:
             why = "it may have been short of memory: a shorter --since or --jobs 1 takes less"
             raise SidecarError(f"a process of the backtest ended before its time; {why}") from None

@@ -79,7 +79,9 @@ def _add_backtest(add: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--fail-on", choices=("lost", "delayed"), help="exit code 1 when a real incident is; for CI")
     made.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     made.add_argument("--html", type=Path, metavar="FILE", help="write a page there")
-    made.add_argument("--jobs", type=_count, default=2, metavar="N", help="processes at a time; default: 2")
+    made.add_argument(
+        "--jobs", type=_count, default=2, metavar="N", help="replays at a time, a process each; default: 2"
+    )
 
 
 def _backtest(options: argparse.Namespace) -> int:

@@ -14,6 +14,13 @@ from training.ledger import Count
 WIDTH: Final = 100
 SHOWN: Final = 50  # cases in the text; the page and the JSON have all
 TARGET: Final = 3.0  # alerts per notification, specification section 10
+DONE: Final = {
+    "suppress": "suppressed",
+    "hold": "held",
+    "digest": "recorded and not sent",
+    "notify": "told by itself, not in a message that people had,",
+    "silence": "silenced",
+}
 NOBODY: Final = Count()
 COUNTED: Final = (
     "An interruption is a message to one receiver that tells something anew: the first of an incident, a raised severity, "
@@ -146,8 +153,16 @@ def _as_ladder(found: Comparison, as_ladder: Comparison) -> list[str]:
     marked = found.new.outcome.shadow
     if marked:
         lines.append("marked by the shadow, on the first look at each alert:")
-        lines += [f"  {count:>7,}  {what}" for what, count in sorted(marked.items(), key=lambda item: -item[1])]
+        lines += [
+            f"  {count:>7,}  {in_words(what)}" for what, count in sorted(marked.items(), key=lambda item: -item[1])
+        ]
     return [*lines, f"verdict, as mode ladder: {verdict(as_ladder)}"]
+
+
+def in_words(what: str) -> str:
+    """What a shadow would have done, such as "hold by suppression_by_score", as people say it."""
+    verdict, _, rest = what.partition(" ")
+    return f"{DONE.get(verdict, verdict)} {rest}"
 
 
 def _worth(new: Side, each: Each) -> list[str]:
