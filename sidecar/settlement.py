@@ -71,14 +71,14 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         have = {one.receiver for one in incident.reached}
         again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
         tell = tuple([name for name in tell if name not in have])
-    held, gather = decision.verdict is Verdict.HOLD, decision.gather
+    held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
-        came_from, decision.would,
+        came_from, decision.tallies, decision.would,
     )  # fmt: skip
     draft.record(event)
     if came_from:
@@ -93,8 +93,8 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
-        if decision.verdict is Verdict.FOLD:
-            refires = incident is not None and incident.firing == 0
+        if decision.verdict is Verdict.FOLD and not (gather is not None and gather.calm):
+            refires = incident is not None and incident.firing == 0 and not incident.settle
             telling.urgent = (
                 telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
             )

@@ -12,11 +12,12 @@ from pydantic import Field, field_validator, model_validator
 from sidecar.calendar import Cron
 from sidecar.channels.settings import ChannelConfig
 from sidecar.channels.silence import SilenceConfig
-from sidecar.config import later
+from sidecar.config import gathering, later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
 from sidecar.config.fields import BySeverity, Section
+from sidecar.config.patterns import Patterns
 from sidecar.config.problems import Wrong
 from sidecar.config.receivers import AnyReceiver, Receiver, fill_in
 from sidecar.config.routing import Route, Router
@@ -58,7 +59,10 @@ class Config(Section):
     audit_sample: ours.AuditSample = ours.AuditSample()
     inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
     time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
-    aggregation_rules: dict[str, later.AggregationRule] = Field(default={})
+    aggregation_rules: dict[str, gathering.AggregationRule] = Field(default={}, max_length=gathering.MOST_RULES)
+    flapping: gathering.Flapping = gathering.Flapping()
+    storm: gathering.Storm = gathering.Storm()
+    suppression_budget: gathering.SuppressionBudget = gathering.SuppressionBudget()
     ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
     feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
     silences: ours.Silences = ours.Silences()
@@ -182,6 +186,11 @@ class Config(Section):
     def group_for(self, domain: str) -> spec.Group:
         """The grouping of a domain: the key of that name, else one that begins with it (`artemis_domain`), else usual."""
         return self._groups.get(domain) or self._group(domain)
+
+    @cached_property
+    def patterns(self) -> Patterns | None:
+        """`aggregation_rules`, ready to be asked; None when there are none."""
+        return Patterns(self.aggregation_rules) if self.aggregation_rules else None
 
     # ------------------------------------------------------------------------------------------------------------- models
 

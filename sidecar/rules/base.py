@@ -16,6 +16,7 @@ from sidecar.domain import (
     Decision,
     Delivery,
     Event,
+    Gather,
     Move,
     Pattern,
     Reason,
@@ -96,6 +97,34 @@ def open_incident(keys: Iterable[str], facts: Facts) -> tuple[str, str, float] |
         if incident is not None and incident.first_told is not None and facts.now - incident.first_told <= limit:
             return key, name, facts.now - incident.first_told
     return None
+
+
+def gathering(key: str, facts: Facts) -> str | None:
+    """The incident that gathers under a key, that people have been told of, and that is not over yet."""
+    name = facts.state.folding.get(key)
+    incident = facts.state.incidents.get(name) if name is not None else None
+    if name is None or incident is None or incident.first_told is None or not incident.settle:
+        return None
+    return name if incident.firing or name in facts.state.settling else None
+
+
+def gathered(decision: Decision, name: str, gather: Gather, reason: Reason, facts: Facts) -> Decision:
+    """The decision as part of an incident that gathers, and that people have. After `folding.for` it interrupts again."""
+    incident = facts.state.incidents.get(name)
+    told = max((one.at for one in incident.reached), default=facts.now) if incident is not None else facts.now
+    again = facts.now - told > facts.config.folding.for_
+    reasons = (*decision.reasons, reason)
+    if again:
+        reasons = (*reasons, Reason(reason.rule, f"it goes on, {moment(facts.now - told)} after people were told"))
+    return replace(
+        decision, verdict=Verdict.FOLD, incident=name, reasons=reasons, gather=gather,
+        interrupts=decision.interrupts or again,
+    )  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """A text as a part of Gather.title, in which braces are doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def guarded(labels: Mapping[str, str], severity: str, config: Config) -> bool:

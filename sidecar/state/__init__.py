@@ -18,10 +18,12 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, shadow, silences, votes
+from sidecar.state import episodes, incidents, rates, shadow, silences, starts, votes
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
+from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
 from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
 from sidecar.state.silences import STANDING, Silence
+from sidecar.state.starts import KEPT_STARTS
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
 
 VERSION: Final = 3  # of the snapshot's layout; one of another layout is not read, and the log is folded from its start
@@ -39,10 +41,16 @@ TABLES: Final[dict[str, Any]] = {
     "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
+    "starts": tuple[float, ...],  # by fingerprint
+    "tallies": tuple[Counted, ...],  # by what is alike
+    "rates": Rate,  # by what is counted
+    "shares": tuple[Share, ...],  # by alertname, and of everything
     "unasked": float,  # by pattern -> when a silence would have ended that mode shadow did not ask for
 }
 SECTIONS: Final = (
+    rates.FOLDS,  # asks what was decided before
     episodes.FOLDS,
+    starts.FOLDS,
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
@@ -65,6 +73,10 @@ class State:
     withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
+    starts: Table[str, tuple[float, ...]]
+    tallies: Table[str, tuple[Counted, ...]]
+    rates: Table[str, Rate]
+    shares: Table[str, tuple[Share, ...]]
     unasked: Table[str, float]
 
     def __init__(self) -> None:
@@ -177,6 +189,7 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "AT_ONCE", "BY_SCORE", "EXACT", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED", "VERSION", "Ballot", "Episode",
-    "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of", "label_of", "pattern_of",
+    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED",
+    "VERSION", "Ballot", "Counted", "Episode", "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of",
+    "label_of", "pattern_of", "within",
 ]  # fmt: skip
