@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from operator import is_
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from models.certificate import Certificate
-from sidecar.config import Config
+from models.likeness import BORDER, text_of
+from sidecar.config import Compared, Config
 from sidecar.domain import (
     SEVERITY_RANK,
     Decision,
@@ -24,7 +28,7 @@ from sidecar.domain import (
     SilenceRequest,
     Verdict,
 )
-from sidecar.state import EXACT, Episode, State
+from sidecar.state import EXACT, LIKE, Episode, State, key_of
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)
 SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
@@ -42,12 +46,10 @@ class Facts(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True):
-    """The decisions of one batch, in the order of arrival, and the silences asked for. Nothing is ever removed."""
+    """The decisions of one batch, in the order of arrival. Nothing is ever removed."""
 
     decisions: tuple[Decision, ...]
-    silences: tuple[SilenceRequest, ...] = ()
     moves: tuple[Move, ...] = ()  # episodes of earlier batches that go on in another incident
-    withheld: tuple[SilenceRequest, ...] = ()  # silences that mode shadow would have asked for
 
 
 class Rule(Protocol):
@@ -135,6 +137,14 @@ def guarded(labels: Mapping[str, str], severity: str, config: Config) -> bool:
     return config.guard.covers(labels)
 
 
+def silence_delivery(request: SilenceRequest, now: float) -> Delivery:
+    """A silence on its way to Alertmanager, or to its end there; those of one pattern leave in their order."""
+    name = hashlib.blake2b(key_of(request.pattern).encode(), digest_size=16).hexdigest()  # of any length
+    what = f"end/{request.silence_id or int(request.ends_at)}" if request.end else str(int(request.ends_at))
+    body = msgspec.json.encode(request).decode()
+    return Delivery(f"silence/{name}/{what}", "silence", f"silence-{name}", "silence", now, body=body)
+
+
 def moment(seconds: float) -> str:
     """A length of time as people say it."""
     for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
@@ -160,6 +170,28 @@ def exact_key(labels: dict[str, str], fingerprint: str, config: Config) -> str:
     """The key under which two alerts are the same."""
     values = list(map(labels.get, config.deduplication.strategies.exact_match.fields))
     return EXACT + ("\x1f".join(values) if all(values) else fingerprint)  # type: ignore[arg-type]
+
+
+def text_key(labels: dict[str, str], config: Config) -> str:
+    """The key of alerts that read alike: what has to be equal, and the words of the rest; "" when a field is absent."""
+    layout = config.compared(config.domain_of(labels))
+    return _text_key(layout, tuple(map(labels.get, layout.names))) if layout.words else ""
+
+
+@lru_cache(maxsize=65_536)
+def _text_key(layout: Compared, values: tuple[str | None, ...]) -> str:
+    given = dict(zip(layout.names, values, strict=True))
+    if not all(given[name] for name in layout.fields):
+        return ""
+    places = {"node": given.get("node") or given.get("instance")}
+    border = "\x1f".join([(given | places)[name] or "" for name in layout.equal])
+    return f"{LIKE}{border}{BORDER}{text_of(tuple(given[name] or '' for name in layout.words))}"
+
+
+def near_keys(labels: dict[str, str], config: Config) -> tuple[str, ...]:
+    """What of the topology an alert belongs to, where folding does not see to it already."""
+    get, cluster = labels.get, labels.get("cluster", "")
+    return tuple([f"{name}={cluster}/{value}" for name in config.near_labels if (value := get(name))])
 
 
 def repeat(known: Episode, facts: Facts, every: float) -> str | None:
