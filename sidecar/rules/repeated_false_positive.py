@@ -119,9 +119,7 @@ def _evidence(pattern: Pattern, facts: Facts) -> list[Ballot]:
     if not pattern.alertname or len(key) > LONGEST_PATTERN:
         return []
     known = facts.state.silences.get(key)
-    if known is not None and known.state in LASTING and known.ends_at > facts.now:
-        return []
-    if (facts.state.unasked.get(key) or 0.0) > facts.now and facts.config.mode == "shadow":
+    if _stands(key, known, facts):
         return []
     if known is not None and known.state == "revoked" and facts.now < known.at + rule.window:
         return []
@@ -130,6 +128,13 @@ def _evidence(pattern: Pattern, facts: Facts) -> list[Ballot]:
     if noise < rule.pattern_threshold or real:
         return []
     return [one for one in _said(pattern, facts) if one.at >= since]
+
+
+def _stands(key: str, known: Silence | None, facts: Facts) -> bool:
+    """Whether there is a silence of it, or in mode shadow one in name."""
+    if facts.config.mode == "shadow" and (facts.state.unasked.get(key) or 0.0) > facts.now:
+        return True
+    return known is not None and known.state in LASTING and known.ends_at > facts.now
 
 
 def matchers_of(pattern: Pattern, severity: str) -> tuple[tuple[str, str], ...]:
