@@ -17,7 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sidecar.domain import Decision, Verdict, Would
-from sidecar.rules.base import TELLS, Batch, Facts, changed, guarded, moment, refined
+from sidecar.rules.base import TELLS, Batch, Facts, changed, guarded, moment, open_incident, refined
 from sidecar.state import key_of
 
 RULE: Final = "guard"
@@ -89,10 +89,18 @@ def _would_be_silenced(decision: Decision, facts: Facts) -> bool:
 def _told(decision: Decision, facts: Facts) -> Decision:
     rule = decision.reasons[-1].rule
     until = "" if decision.until is None else f" for {moment(max(0.0, decision.until - facts.now))}"
-    known = facts.state.incidents.get(decision.incident)
-    verdict = Verdict.FOLD if known is not None and known.first_told is not None else Verdict.NOTIFY
-    told = refined(decision, verdict, RULE, "shadow mode keeps nothing back", until=None)
+    verdict, incident = _as_if(decision, facts)
+    told = refined(decision, verdict, RULE, "shadow mode keeps nothing back", until=None, incident=incident)
     return _marked(told, Would(decision.verdict, rule), f"{MARK} {_DONE[decision.verdict]}{until} by {rule}")
+
+
+def _as_if(decision: Decision, facts: Facts) -> tuple[Verdict, str]:
+    """Where it would be told if no rule had kept it back: in an incident that people have, where there is one."""
+    known = facts.state.incidents.get(decision.incident)
+    if known is not None and known.first_told is not None:
+        return Verdict.FOLD, decision.incident
+    found = open_incident(decision.scored.keys[:-1], facts)  # a window and a silence come before folding
+    return (Verdict.FOLD, found[1]) if found is not None else (Verdict.NOTIFY, decision.incident)
 
 
 def _marked(decision: Decision, would: Would, mark: str) -> Decision:
