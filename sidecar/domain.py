@@ -627,6 +627,7 @@ class Message(Struct, frozen=True):
     marks: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()  # (text, url): Alertmanager, runbook, dashboard, Prometheus
     model: str = ""
+    named: bool = False  # the title is a name for many alerts alike
     note: str = ""  # what just changed: "severity raised to CRITICAL", "still firing after 4 h"
 
 

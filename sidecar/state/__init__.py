@@ -24,6 +24,7 @@ from sidecar.state import (
     episodes,
     escalations,
     incidents,
+    outgoing,
     rates,
     regroup,
     shadow,
@@ -38,6 +39,7 @@ from sidecar.state.dated import Holds
 from sidecar.state.digests import Summed
 from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
+from sidecar.state.outgoing import Outgoing
 from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
 from sidecar.state.records import (
     BY_SCORE,
@@ -78,6 +80,7 @@ TABLES: Final[dict[str, Any]] = {
     "tallies": tuple[Counted, ...],  # by what is alike
     "rates": Rate,  # by what is counted
     "shares": tuple[Share, ...],  # by alertname, and of everything
+    "outgoing": Outgoing,  # by incident
     "texts": str,  # incident -> its key among those of alerts that read alike
     "likes": tuple[str, ...],  # a text with one word blanked -> the keys of open incidents that fit: models/likeness.py
     "arrivals": tuple[Arrival, ...],  # a part of the topology -> the newest alerts told in it
@@ -104,6 +107,7 @@ SECTIONS: Final = (
     episodes.FOLDS,
     starts.FOLDS,
     incidents.FOLDS,
+    outgoing.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
     similar.FOLDS,
@@ -140,6 +144,7 @@ class State:
     tallies: Table[str, tuple[Counted, ...]]
     rates: Table[str, Rate]
     shares: Table[str, tuple[Share, ...]]
+    outgoing: Table[str, Outgoing]
     texts: Table[str, str]
     likes: Table[str, tuple[str, ...]]
     arrivals: Table[str, tuple[Arrival, ...]]
