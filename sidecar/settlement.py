@@ -82,6 +82,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
         came_from, decision.tallies, scored.near if tells and scored.observation else (), ack_by, domain,
+        decision.would,
     )  # fmt: skip
     draft.record(event)
     if came_from:
