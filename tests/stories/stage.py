@@ -1,0 +1,286 @@
+"""The stage: plays the steps of a story through the pipeline, the clock included, and notes what follows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Final
+from zoneinfo import ZoneInfo
+
+import yaml
+
+from models.certificate import Certificate, Grant
+from sidecar.config import Config, loads
+from sidecar.domain import Alert, Delivered, Event, FeedbackKind, Pattern, Plan, Received, SilenceSettled, Voted
+from sidecar.intake.webhook import fingerprint_of
+from sidecar.pipeline import Inputs, plan
+from sidecar.rules import RULES, Rule
+from sidecar.state import State, keys_of
+from tests.stories.words import DAYS, Named, Unreadable, alerts, clock
+
+FIRST_DAY: Final = "2026-11-25"  # a Wednesday
+USUAL: Final = {  # what a story's configuration is put over: no random draws, and an Alertmanager for silences
+    "alertmanagers": [{"url": "http://alertmanager:9093"}],
+    "audit_sample": {"share": 0, "first_month": 0},
+}
+SCORE: Final = 0.1  # of an alert of which the story says none: surely no noise
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What followed from one plan."""
+
+    at: float
+    events: tuple[Event, ...]
+    plan: Plan
+
+
+class Model:
+    """Scores each alert as the story says; proven is what the story says is proven."""
+
+    version: ClassVar = "fp-story"
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.certificate: Certificate | None = None
+
+    def score(self, rows: Sequence[tuple[float, ...]]) -> tuple[list[float | None], str]:
+        stage = self._stage
+        due = [name for name, hold in stage.state.holds.items() if hold.due <= stage.now and _fires(name, stage.state)]
+        count = len(rows) - len(due)
+        fresh = list(dict.fromkeys(one.alert.fingerprint for one in stage.sent))
+        scores = [stage.score_of(name) for name in fresh]
+        if count and len(scores) != count:
+            if len(set(scores)) > 1:
+                raise Unreadable("a step whose alerts are decided in part only has one score for all of them")
+            scores = scores[:1] * count
+        return [*(scores if count else ()), *map(stage.score_of, due)], self.version
+
+
+def _fires(fingerprint: str, state: State) -> bool:
+    known = state.episodes.get(fingerprint)
+    return known is not None and known.ended_at is None
+
+
+@dataclass
+class Stage:
+    """One shard of a sidecar, and everything the world around it does."""
+
+    config: Config
+    zone: ZoneInfo
+    usual_score: float | None = SCORE
+    rules: tuple[Rule, ...] = RULES
+    state: State = field(default_factory=State)
+    now: float = 0.0
+    sent: tuple[Received, ...] = ()  # of the batch that is being planned
+    known: dict[str, Alert] = field(default_factory=dict)  # what fired last, by fingerprint
+    scores: dict[str, float | None] = field(default_factory=dict)
+    log: list[tuple[Event, ...]] = field(default_factory=list)
+    noted: list[Noted] = field(default_factory=list)
+    proven: dict[str, float] | None = None
+
+    def __post_init__(self) -> None:
+        self.model = Model(self)
+        self.now, _ = clock(f"{FIRST_DAY} 00:00", self.now, self.zone)
+
+    def score_of(self, fingerprint: str) -> float | None:
+        return self.scores.get(fingerprint, self.usual_score)
+
+    # ------------------------------------------------------------------------------------------------------------- play
+
+    def play(self, line: str) -> tuple[list[Noted], list[Noted]]:
+        """One step; returns what the clock brought by itself before it, and what followed from it, each in order."""
+        self.noted = []
+        until, what = clock(line, self.now, self.zone)
+        self.pass_time(until)
+        before, self.noted = self.noted, []
+        self._do(what)
+        return before, self.noted
+
+    def pass_time(self, until: float) -> None:
+        """The ticker: whenever something is due, a plan without inputs."""
+        while (due := self.state.next_due()) is not None and due <= until:
+            before = self.state.seq
+            self.now = max(self.now, due)
+            self.batch(Inputs())
+            if self.state.seq == before:
+                raise AssertionError(f"the clock wakes at {due}, and nothing comes of it")
+        self.now = max(self.now, until)
+
+    def batch(self, inputs: Inputs) -> Plan:
+        """One plan that is committed."""
+        self.sent = tuple(inputs.received)
+        if self.proven is not None:  # renewed every night
+            self.model.certificate = Certificate(
+                self.now, Grant(self.proven.get("hold")), Grant(self.proven.get("suppress"))
+            )
+        made = plan(inputs, self.state, self.model, self.config, self.now, self.rules)
+        if made.events:
+            self.log.append(made.events)
+            self.state.commit(self.state.seq + 1)
+        self.noted.append(Noted(self.now, made.events, made))
+        return made
+
+    def _do(self, what: str) -> None:
+        for pattern, act in STEPS:
+            found = re.fullmatch(pattern, what)
+            if found is not None:
+                act(self, **found.groupdict())
+                return
+        raise Unreadable(f"{what!r} is no step: see tests/stories/stage.py for what there is")
+
+    # ------------------------------------------------------------------------------------------------------------ steps
+
+    def arrive(self, text: str) -> None:
+        """A webhook, or several in one batch."""
+        self.batch(Inputs(tuple(map(self._received, alerts(text, "fires")))))
+
+    def wait(self) -> None:
+        """A tick."""
+        self.batch(Inputs())
+
+    def restart(self) -> None:
+        """The process ends; another one starts from a snapshot."""
+        self.state = State.load(self.state.dump())
+
+    def vote(self, who: str, kind: str, about: str, back: str | None = None) -> None:
+        """A person says something of one alert, or of several, or takes it back."""
+        FeedbackKind(kind)
+        votes = []
+        for named in alerts(about, "votes on"):
+            alert = self.find(named)
+            known = self.state.episodes.get(alert.fingerprint)
+            if known is None:
+                raise Unreadable(f"nobody has heard of {about!r}")
+            keys, spelled = tuple(keys_of(alert.fingerprint, alert.labels)), alert.labels.get("severity", "")
+            vote = Voted(self.now, who, kind, known.episode, known.incident, keys, spelled, "api", back is not None)
+            votes.append(vote)
+        self.batch(Inputs(votes=tuple(votes)))
+
+    def deliver(self, receiver: str, about: str, outcome: str) -> None:
+        """What became of a message."""
+        (named,) = alerts(about, "is told")
+        known = self.state.episodes.get(self.find(named).fingerprint)
+        incident = known.incident if known is not None else ""
+        done = {"is lost for good": "dead", "arrives": "sent"}[outcome]
+        self.batch(Inputs(outcomes=(Delivered(self.now, incident, receiver, "notify", done),)))
+
+    def settle_silence(self, outcome: str) -> None:
+        """Alertmanager's answer to the newest silence that was asked for."""
+        name = [key for key, one in self.state.silences.items() if one.state == "asked"][-1]
+        pattern = Pattern(*name.split("\x1f"))
+        done = {"takes": "active", "refuses": "failed"}[outcome]
+        self.batch(Inputs(outcomes=(SilenceSettled(self.now, pattern, done, "5f3c"),)))
+
+    def rescore(self, score: str, about: str) -> None:
+        """The model changes its mind about an alert; nothing happens yet."""
+        for named in alerts(about, "is scored"):
+            self.scores[self.find(named).fingerprint] = None if score == "nothing" else float(score)
+
+    def repeat(self, times: str, every: str, what: str) -> None:
+        """The same course of things, again and again, `{n}` counted; each part may begin with a clock."""
+        for n in range(1, int(times) + 1):
+            begun = self.now
+            for part in what.replace("{n}", str(n)).split(", then "):
+                moment, rest = clock(part, self.now, self.zone) if part.startswith("+") else (self.now, part)
+                self.pass_time(moment)
+                self._do(rest)
+            if n < int(times):
+                self.pass_time(clock(f"+{every}", begun, self.zone)[0])
+
+    # ----------------------------------------------------------------------------------------------------------- alerts
+
+    def _received(self, named: Named) -> Received:
+        if named.verb == "fires":
+            alert = self._fired(named)
+        else:
+            alert = self.find(named) if self._like(named) or not named.since else self._fired(named)
+            ends_at = self.now if named.verb == "resolves" else None
+            alert = Alert(
+                alert.fingerprint, alert.labels, alert.annotations, self._since(named, alert.starts_at), ends_at
+            )
+        if named.score is not None:
+            self.scores[alert.fingerprint] = named.score
+        return Received(alert, named.group, "", self.now)
+
+    def _fired(self, named: Named) -> Alert:
+        labels = {name: value for name, value in {"alertname": named.alertname, **named.labels}.items() if value}
+        alert = Alert(fingerprint_of(labels), labels, named.annotations, self._since(named, self.now), None)
+        self.known.pop(alert.fingerprint, None)
+        self.known[alert.fingerprint] = alert
+        return alert
+
+    def _since(self, named: Named, otherwise: float) -> float:
+        if not named.since:
+            return otherwise
+        if named.since == "never":
+            return 0.0
+        at, _ = clock(named.since, self.now - 86400 + 1, self.zone)
+        return at
+
+    def _like(self, named: Named) -> list[Alert]:
+        wanted = {"alertname": named.alertname, **named.labels}.items()
+        return [one for one in self.known.values() if wanted <= one.labels.items()]
+
+    def find(self, named: Named) -> Alert:
+        """The alert that a step speaks of: the newest whose labels are these, or one that has these and more."""
+        found = self._like(named)
+        exact = [one for one in found if len(one.labels) == len(named.labels) + 1]
+        if not (exact or len(found) == 1):
+            raise Unreadable(f"{len(found)} alerts are {named.alertname} {named.labels}: name one that has fired")
+        return (exact or found)[-1]
+
+
+STEPS: list[tuple[str, Callable[..., Any]]] = [
+    (r"(?P<text>(?:fires|again|resolves) .+)", Stage.arrive),
+    (r"the clock", Stage.wait),
+    (r"restart", Stage.restart),
+    (r"(?P<who>\w+) says (?P<kind>\w+) of (?P<about>.+)", Stage.vote),
+    (r"(?P<who>\w+) (?P<back>takes back) (?P<kind>\w+) of (?P<about>.+)", Stage.vote),
+    (r"the message to (?P<receiver>\S+) of (?P<about>.+?) (?P<outcome>is lost for good|arrives)", Stage.deliver),
+    (r"Alertmanager (?P<outcome>takes|refuses) the silence", Stage.settle_silence),
+    (r"the model now says (?P<score>\S+) of (?P<about>.+)", Stage.rescore),
+    (r"(?P<times>\d+) times every (?P<every>\w+): (?P<what>.+)", Stage.repeat),
+]
+
+
+def configured(text: str) -> Config:
+    """A story's configuration, over what is usual here, through every check that a real file goes through."""
+    given = yaml.safe_load(text) or {}
+    return loads(yaml.safe_dump(USUAL | given, sort_keys=False), {})
+
+
+def failing(name: str) -> tuple[Rule, ...]:
+    """The rules, with one that raises; all of them for an empty name."""
+
+    def broken(batch: Any, facts: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    broken.__name__ = name
+    if name and name not in {rule.__name__ for rule in RULES}:
+        raise Unreadable(f"{name!r} is no rule")
+    return tuple(broken if rule.__name__ == name else rule for rule in RULES)
+
+
+def folded(log: Iterable[Sequence[Event]]) -> State:
+    """What the log alone makes of an empty state."""
+    state = State()
+    for seq, events in enumerate(log, 1):
+        for event in events:
+            state.fold(event)
+        state.commit(seq)
+    return state
+
+
+def wall(at: float, since: float, zone: ZoneInfo) -> str:
+    """A time as a step would write it: the day only where it is another one than before."""
+    here, before = datetime.fromtimestamp(at, zone), datetime.fromtimestamp(since, zone)
+    text = here.strftime("%H:%M:%S" if at % 60 >= 1 else "%H:%M")
+    if here.date() == before.date():
+        return text
+    return f"{DAYS[here.weekday()]} {text}" if at - since < 6 * 86400 else f"{here:%Y-%m-%d} {text}"
+
+
+__all__ = ["Noted", "Stage", "configured", "failing", "folded", "wall"]
