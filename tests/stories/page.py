@@ -14,7 +14,8 @@ HEAD: Final = """# What it does, as stories
 every test, and this page is written from them: `make stories` writes it anew, after a change that is meant. Times are
 those at which Alertmanager's webhook arrives. Where a story says nothing else, the configuration is empty but for an
 Alertmanager that takes silences, and the audit sample is off, since it draws at random; an alert of which no score is
-named scores 0.10, surely no noise.
+named scores 0.10, surely no noise. "11 incidents of X, voted noise" are one after the other, two hours apart, each on an
+instance of its own, and of a service of its own unless one is named; what follows from them is counted.
 
 A line of the third column is a verdict, the alert, and why; several reasons are those of several rules, in their order.
 The last column is the message: the receiver, what kind (`notify` interrupts, as do `raise` and `reminder`; `update` and

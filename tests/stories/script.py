@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from tests.stories.account import Account
-from tests.stories.stage import Stage, configured, failing, wall
+from tests.stories.stage import Stage, configured, failing, is_course, wall
 from tests.stories.words import Unreadable
 
 FOLDER: Final = Path(__file__).parent
@@ -106,7 +106,7 @@ def played(story: Story, stage: Stage) -> list[Row]:
         for one in by_itself:
             rows.append(Row(f"{wall(one.at, since, stage.zone)}{BY_ITSELF}", tuple(account.of([one]))))
             since = one.at
-        rows.append(Row(step.when, tuple(account.of(followed, brief=" times every " in step.when))))
+        rows.append(Row(step.when, tuple(account.of(followed, brief=is_course(step.when)))))
     return rows
 
 

@@ -80,6 +80,7 @@ class Stage:
     log: list[tuple[Event, ...]] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
     proven: dict[str, float] | None = None
+    _judged: int = 0  # courses of incidents that were voted on
 
     def __post_init__(self) -> None:
         self.model = Model(self)
@@ -190,6 +191,18 @@ class Stage:
             if n < int(times):
                 self.pass_time(clock(f"+{every}", begun, self.zone)[0])
 
+    def judge(self, count: str, name: str, said: str, severity: str | None = None, service: str | None = None) -> None:
+        """Incidents one after the other, each of an instance, and unless it is named of a service of its own."""
+        self._judged += 1
+        labels = (
+            f"severity={(severity or 'warning').lower()} service={service or 's{n}'} instance=i{self._judged}-{{n}}"
+        )
+        kind = {"noise": "false_positive", "real": "useful"}[said]
+        course = (
+            f"fires {name} {labels}, then +4m resolves {name} {labels}, then +1m ada says {kind} of {name} {labels}"
+        )
+        self.repeat(count, "2h", course)
+
     # ----------------------------------------------------------------------------------------------------------- alerts
 
     def _received(self, named: Named) -> Received:
@@ -242,8 +255,17 @@ STEPS: list[tuple[str, Callable[..., Any]]] = [
     (r"the message to (?P<receiver>\S+) of (?P<about>.+?) (?P<outcome>is lost for good|arrives)", Stage.deliver),
     (r"Alertmanager (?P<outcome>takes|refuses) the silence", Stage.settle_silence),
     (r"the model now says (?P<score>\S+) of (?P<about>.+)", Stage.rescore),
+    (
+        r"(?P<count>\d+) (?:(?P<severity>[A-Z]+) )?incidents? of (?P<name>\w+)(?: on (?P<service>\w+))?, voted (?P<said>noise|real)",
+        Stage.judge,
+    ),
     (r"(?P<times>\d+) times every (?P<every>\w+): (?P<what>.+)", Stage.repeat),
 ]
+
+
+def is_course(step: str) -> bool:
+    """Whether a step is many: what follows is then counted, not told one by one."""
+    return " times every " in step or ", voted " in step
 
 
 def configured(text: str) -> Config:
