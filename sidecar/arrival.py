@@ -57,17 +57,12 @@ def _is_new(alert: Alert, known: Episode, now: float) -> bool:
 
     Overlapping firings are one, and Alertmanager can move startsAt back. A start after the last time the old one was
     seen means that its end was never sent (Alertmanager sends none for a silenced alert). One that has just ended and is
-    sent again with a start before that end is a late retry, or another Alertmanager's; later it fires again: when
+    sent again with the same or an earlier start is a late retry, or another Alertmanager's; later it fires again: when
     Prometheus was out of reach for a while, Alertmanager resolves and then goes on with the startsAt it had.
     """
     if known.ended_at is not None:
-        return _is_after(alert, known, known.ended_at) or now - known.last_seen > LATE_SECONDS
+        return alert.starts_at > known.starts_at or now - known.last_seen > LATE_SECONDS
     return alert.starts_at > max(known.last_seen, known.starts_at)
-
-
-def _is_after(alert: Alert, known: Episode, ended_at: float) -> bool:
-    """Whether it began when the known one had ended. Alertmanagers differ in the startsAt of one firing."""
-    return alert.starts_at > known.starts_at and alert.starts_at >= ended_at
 
 
 def _observe_start(received: Received, known: Episode | None, draft: Draft) -> None:
@@ -119,8 +114,8 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
     alert = received.alert
     ends_at, before = alert.ends_at if alert.ends_at is not None else draft.now, known
     if known is not None and (known.ended_at is not None or alert.starts_at > known.last_seen):
-        if known.ended_at is not None and not _is_after(alert, known, known.ended_at):
-            return  # sent again
+        if known.ended_at is not None and alert.starts_at <= max(known.starts_at, known.ended_at):
+            return  # sent again, or by another Alertmanager: they differ in the startsAt of one firing
         known = None
     if known is None:  # its firing never reached us
         keys = keys_of(alert.fingerprint, alert.labels)

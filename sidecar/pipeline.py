@@ -20,10 +20,10 @@ from models.features import vector
 from models.statistics import Keys
 from sidecar.arrival import observe
 from sidecar.config import Config
-from sidecar.domain import Decision, Delivery, IncidentClosed, Pattern, Plan, Received, Swept, Verdict
+from sidecar.domain import Decision, Delivery, IncidentClosed, Pattern, Plan, Reason, Received, Swept, Verdict
 from sidecar.draft import Draft, Inputs, scored_as
 from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
-from sidecar.rules.base import changed, refined
+from sidecar.rules.base import changed, moment, refined
 from sidecar.scoring import Scoring, standing_in
 from sidecar.settlement import settle, silences
 from sidecar.state import State, pattern_of
@@ -74,6 +74,8 @@ def _release_holds(draft: Draft) -> None:
         known = state.episodes.get(fingerprint)
         if hold.due <= draft.now and known is not None and known.ended_at is None:
             held = Received(hold.alert, hold.group_key, given=hold.given)
+            sentence = f"it still fires after {moment(draft.now - hold.since)} of waiting"
+            draft.waited[known.episode] = (Reason("hold", sentence),)
             draft.candidates.append((held, known.keys, known.episode))
             draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
 
@@ -93,7 +95,7 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
         scored = scored_as(draft.config, received, keys, episode, observation, score, model)
-        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}")
+        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}", draft.waited.get(episode, ()))
         decisions.append(decision if received.given is None else standing_in(decision, received.given))
     return tuple(decisions)
 
@@ -132,7 +134,7 @@ def _held_once(decision: Decision, facts: Facts) -> Decision:
         return decision
     route = facts.config.route(decision.scored.pattern.severity, decision.scored.alert.labels, facts.now)
     return refined(
-        decision, Verdict.NOTIFY, "hold", "it still fires after its hold", until=None, receivers=route.receivers
+        decision, Verdict.NOTIFY, "hold", "nothing is held twice by its score", until=None, receivers=route.receivers
     )
 
 
