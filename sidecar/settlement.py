@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -13,13 +12,11 @@ from sidecar.domain import (
     Decision,
     Delivery,
     Move,
-    SilenceAsked,
-    SilenceRequest,
     Verdict,
 )
 from sidecar.draft import Draft
 from sidecar.rules.base import TELLS, guarded
-from sidecar.state import Episode, key_of
+from sidecar.state import Episode
 
 
 def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -> Iterable[Delivery]:
@@ -43,7 +40,9 @@ def _recorded(decision: Decision) -> tuple[str, ...]:
     """What joins an incident brings no keys of its own but the exact one: else incidents would chain without end."""
     if decision.verdict not in TELLS:
         return ()
-    keys = decision.scored.keys if decision.verdict is Verdict.NOTIFY else decision.scored.keys[-1:]
+    scored, keys = decision.scored, decision.scored.keys[-1:]
+    if decision.verdict is Verdict.NOTIFY:
+        keys = (*scored.keys, scored.text) if scored.text else scored.keys
     return keys if decision.gather is None else (*keys, decision.gather.key)
 
 
@@ -70,14 +69,20 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         have = {one.receiver for one in incident.reached}
         again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
         tell = tuple([name for name in tell if name not in have])
-    held, gather = decision.verdict is Verdict.HOLD, decision.gather
+    held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
+    kind = "reminder" if decision.reasons and decision.reasons[-1].rule == "exact_deduplication" else "raise"
+    refires = tells and incident is not None and incident.firing == 0 and bool(incident.told)
+    ack_by, domain = None, ""
+    if tell or refires or (again and kind == "raise"):
+        ack_by = draft.config.acknowledged_by(scored.pattern.severity, draft.now)
+        domain = draft.config.domain_of(scored.alert.labels) if ack_by is not None else ""
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
-        came_from,
+        came_from, decision.tallies, scored.near if tells and scored.observation else (), ack_by, domain,
     )  # fmt: skip
     draft.record(event)
     if came_from:
@@ -89,11 +94,10 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         if tell:
             telling.tell.update(dict.fromkeys(tell))
         if again:
-            kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
-        if decision.verdict is Verdict.FOLD:
-            refires = incident is not None and incident.firing == 0
+        if decision.verdict is Verdict.FOLD and not (gather is not None and gather.calm):
+            refires = incident is not None and incident.firing == 0 and not incident.settle
             telling.urgent = (
                 telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
             )
@@ -111,16 +115,19 @@ def _came_from(episode: str, incident: str, draft: Draft) -> str:
 def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
     """Let an earlier episode go on in an incident that people have been told of, as everybody is who had it before."""
     known, target = draft.state.episodes.get(move.fingerprint), draft.state.incidents.get(move.incident)
-    if known is None or target is None or target.first_told is None or known.incident == move.incident:
+    if known is None or known.incident == move.incident:
+        return
+    if not move.opens and (target is None or target.first_told is None):
         return
     before = draft.state.incidents.get(known.incident)
     receivers = tuple([one.receiver for one in before.reached]) if before is not None else ()
-    have = {one.receiver for one in target.reached}
+    have = {one.receiver for one in target.reached} if target is not None else set()
     tell = tuple([name for name in receivers if name not in have])
     came_from = _came_from(known.episode, move.incident, draft)
     keys, gather = (move.gather.key,) if move.gather else (), move.gather
+    verdict = Verdict.NOTIFY if move.opens else Verdict.FOLD
     event = Decided(
-        draft.now, known.episode, move.incident, Verdict.FOLD, known.keys.severity, (move.reason,), keys, tell, (),
+        draft.now, known.episode, move.incident, verdict, known.keys.severity, (move.reason,), keys, tell, (),
         receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
     )  # fmt: skip
     draft.record(event)
@@ -152,18 +159,3 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
 def _delivery(name: str, target: str, kind: str, n: int, telling: _Telling, draft: Draft) -> Delivery:
     key = f"{name}/{target}/{kind}/{n}"
     return Delivery(key, target, name, kind, draft.since, max(1, telling.alerts))  # type: ignore[arg-type]
-
-
-def silences(requests: Iterable[SilenceRequest], draft: Draft) -> Iterable[Delivery]:
-    """Record the silences that are asked for, and send them on their way."""
-    for request in requests:
-        event = SilenceAsked(
-            draft.now, request.pattern, request.ends_at, request.reason, request.comment, request.episodes
-        )
-        draft.record(event)
-        key = key_of(request.pattern)
-        body = msgspec.json.encode(request).decode()
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # a pattern can be longer than an index takes
-        yield Delivery(
-            f"silence/{name}/{int(request.ends_at)}", "silence", f"silence-{name}", "silence", draft.now, body=body
-        )

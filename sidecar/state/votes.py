@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from models.statistics import Keys
-from sidecar.domain import Swept, Verdict, Voted
+from sidecar.domain import Decided, Swept, Verdict, Voted
 from sidecar.state.records import forget, key_of, pattern_of
 
 if TYPE_CHECKING:
     from sidecar.state import State
 
 BALLOTS: Final = 200  # newest labelled incidents kept per pattern and per alertname
+WITHHELD: Final = 200  # newest episodes kept back that are remembered per alertname
 NOISE: Final = frozenset({"false_positive", "not_actionable"})
 REAL: Final = frozenset({"useful", "resolved"})  # an acknowledgement alone says only that somebody looked
-KEPT_BACK: Final = frozenset({Verdict.SUPPRESS.value, Verdict.DIGEST.value})
+KEPT_BACK: Final = frozenset({Verdict.SUPPRESS, Verdict.DIGEST})
 
 
 class Vote(Struct, frozen=True, gc=False, array_like=True):
@@ -78,7 +79,7 @@ def _vote(state: State, event: Voted) -> None:
     if was == label:
         return
     state.statistics.voted(event.at, keys, label, was)
-    if label is not None and label <= 0.5 and _kept_back(state, keys.fingerprint, event.episode):
+    if label is not None and label <= 0.5 and event.episode in (state.withheld.get(keys.alertname) or ()):
         state.missed.put(keys.alertname, event.at)
     for key in (key_of(pattern_of(keys)), keys.alertname):
         ballots = tuple(one for one in state.ballots.get(key) or () if one.episode != event.episode)
@@ -87,9 +88,23 @@ def _vote(state: State, event: Voted) -> None:
         state.ballots.put(key, ballots)
 
 
-def _kept_back(state: State, fingerprint: str, episode: str) -> bool:
+def _withhold(state: State, event: Decided) -> None:
+    """Remember what was kept back, until it is told: a vote on it may come long after its next firing."""
+    kept = event.verdict in KEPT_BACK
+    if not kept and not state.withheld:
+        return
+    fingerprint = event.episode.rpartition("-")[0]
+    if kept and state.silenced_by_people(fingerprint):
+        return  # no miss of ours
     known = state.episodes.get(fingerprint)
-    return known is not None and known.episode == episode and known.verdict in KEPT_BACK
+    if known is None or known.episode != event.episode:
+        return
+    name = known.keys.alertname
+    before = state.withheld.get(name) or ()
+    if kept and event.episode not in before:
+        state.withheld.put(name, (*before, event.episode)[-WITHHELD:])
+    elif not kept and event.verdict is not Verdict.HOLD and event.episode in before:
+        state.withheld.put(name, tuple([one for one in before if one != event.episode]))
 
 
 def _sweep(state: State, event: Swept) -> None:
@@ -97,6 +112,7 @@ def _sweep(state: State, event: Swept) -> None:
     forget(state.votes, lambda votes: all(vote.at < before for vote in votes))
     forget(state.ballots, lambda ballots: all(ballot.at < before for ballot in ballots))
     forget(state.missed, lambda at: at < before)
+    forget(state.withheld, lambda kept: all(int(one.rpartition("-")[2]) < before * 1000 for one in kept))
 
 
-FOLDS: Final[dict[type, Callable[[State, Any], None]]] = {Voted: _vote, Swept: _sweep}
+FOLDS: Final[dict[type, Callable[[State, Any], None]]] = {Decided: _withhold, Voted: _vote, Swept: _sweep}

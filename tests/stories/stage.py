@@ -17,6 +17,7 @@ from sidecar.domain import Alert, Delivered, Event, FeedbackKind, Pattern, Plan,
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES, Rule
+from sidecar.rules.digest import next_digest
 from sidecar.state import State, keys_of
 from tests.stories.words import DAYS, Named, Unreadable, alerts, clock
 
@@ -102,13 +103,17 @@ class Stage:
 
     def pass_time(self, until: float) -> None:
         """The ticker: whenever something is due, a plan without inputs."""
-        while (due := self.state.next_due()) is not None and due <= until:
+        while (due := self._due()) is not None and due <= until:
             before = self.state.seq
             self.now = max(self.now, due)
             self.batch(Inputs())
             if self.state.seq == before:
                 raise AssertionError(f"the clock wakes at {due}, and nothing comes of it")
         self.now = max(self.now, until)
+
+    def _due(self) -> float | None:
+        dues = (self.state.next_due(), next_digest(self.state, self.config))
+        return min((due for due in dues if due is not None), default=None)
 
     def batch(self, inputs: Inputs) -> Plan:
         """One plan that is committed."""

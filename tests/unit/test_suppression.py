@@ -208,6 +208,32 @@ def test_one_confirmed_miss_takes_the_rung_away_until_it_is_earned_anew():
     assert world.fire(instance="eleven").verdict is Verdict.HOLD
 
 
+def test_a_miss_is_a_miss_also_when_the_alert_has_fired_again_since():
+    """The vote comes days later, on an episode that is not the newest of its alert any more."""
+    world = ladder()
+    judged(world, 5)
+    held = world.fire(instance="missed")
+    world.now += 60
+    world.clear(world.now - 60, instance="missed")
+    world.now += 86_400
+    again = world.fire(instance="missed")
+    assert again.scored.episode != held.scored.episode
+    world.vote(held, "useful")
+    world.now += 60
+    assert world.fire(instance="after").verdict is Verdict.NOTIFY
+
+
+def test_a_vote_on_what_was_told_after_all_is_no_miss():
+    """It was held, still fired, and people were told: nothing was missed."""
+    world = ladder()
+    judged(world, 5)
+    held = world.fire(instance="told")
+    assert world.tick(held.until - world.now).decisions[0].verdict is Verdict.NOTIFY
+    world.vote(held, "useful")
+    world.now += 60
+    assert world.fire(instance="after").verdict is Verdict.HOLD
+
+
 def test_an_alertname_with_a_drift_alarm_is_told_and_the_others_are_not():
     """Its rung is observe until a later run finds no drift."""
     world = ladder()
