@@ -9,7 +9,24 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.config import Config
-from sidecar.domain import Decided, Delivery, EpisodeStarted, Event, SilenceRequest, Verdict
+from sidecar.domain import (
+    Acknowledged,
+    Decided,
+    Delivery,
+    DigestDue,
+    EpisodeStarted,
+    Escalated,
+    Event,
+    ReviewDue,
+    SilenceChanged,
+    SilenceEnded,
+    SilenceReplayed,
+    SilenceRequest,
+    Verdict,
+    WindowClosed,
+    WindowOpened,
+)
+from sidecar.rules.base import moment
 from tests.stories.stage import Noted, wall
 
 TELLING: Final = ("instance", "pod", "node", "service", "namespace")  # the first of these that an alert has names it
@@ -85,13 +102,17 @@ class Account:
         """The lines of some plans; `brief`: only how many of each, for a course of things that repeats itself."""
         decided: list[tuple[str, str]] = []
         told: list[tuple[str, str]] = []
+        beside: list[str] = []
         others: list[str] = []
         for one in noted:
             self._names.take(one.events)
             decided += [(self._names.alert(e.episode), self._verdict(e, one, brief)) for e in _decisions(one)]
+            beside += [line for event in one.events if (line := self._beside(event, one))]
             for delivery in one.plan.deliveries:
                 if delivery.kind == "silence":
                     others.append(f"-> Alertmanager: {self._silence(delivery, one)}")
+                elif delivery.kind == "digest":
+                    others.append(f"-> {self._bulletin(delivery, one)}")
                 else:
                     told.append(self._told(delivery))
         if brief:
@@ -100,7 +121,7 @@ class Account:
                 *_sums([what.replace(f" {WHO}", "") for _, what in told]),
                 *_sums(others),
             ]
-        return [*_together(decided), *_together(told), *others]
+        return [*_together(decided), *beside, *_together(told), *others]
 
     def _verdict(self, event: Decided, one: Noted, brief: bool) -> str:
         reasons = [
@@ -134,8 +155,50 @@ class Account:
 
     def _silence(self, delivery: Delivery, one: Noted) -> str:
         request = msgspec.json.decode(delivery.body, type=SilenceRequest)
-        matchers = ", ".join(f'{name}="{value}"' for name, value in request.matchers if value)
-        return f"silence {matchers} until {wall(request.ends_at, one.at, self._zone)}"
+        named = self._matched(request.matchers)
+        if request.end:
+            return f"silence {named} is ended: {request.comment}"
+        return f"silence {named} until {self._wall(request.ends_at, one)}"
+
+    def _matched(self, matchers: Iterable[tuple[str, str]]) -> str:
+        return ", ".join(f'{name}="{value}"' for name, value in matchers if value)
+
+    def _bulletin(self, delivery: Delivery, one: Noted) -> str:
+        event = msgspec.json.decode(delivery.body, type=DigestDue | ReviewDue | SilenceEnded)
+        where = delivery.receiver.split("/")[0]
+        if isinstance(event, DigestDue):
+            since = wall(event.since + 0.01, one.at, self._zone)
+            return f"{where}: digest of what was kept back since {since}"
+        if isinstance(event, ReviewDue):
+            return f"{where}: review of our silences since {wall(event.since + 0.01, one.at, self._zone)}"
+        return f"{where}: report that the silence of {event.pattern.alertname} is over"
+
+    def _beside(self, event: Event, one: Noted) -> str:
+        """What happened beside verdicts."""
+        match event:
+            case Acknowledged():
+                return f"ACKNOWLEDGED {self._names.incident(event.incident)} | {event.who}, after {moment(event.after)}"
+            case Escalated() if event.reason:
+                return f"ESCALATED {self._names.incident(event.incident)} | escalation: {event.reason}"
+            case WindowOpened():
+                return f"WINDOW {event.name} of {event.owner} until {self._wall(event.ends_at, one)}"
+            case WindowClosed():
+                return f"WINDOW {event.name} closes | {event.reason}"
+            case SilenceReplayed():
+                said = (
+                    event.why or f"{event.hides.episodes} episodes, {event.hides.real} real: nothing speaks against it"
+                )
+                return f"REPLAYED over the history | {said}"
+            case SilenceChanged():
+                return f"SILENCE of {event.pattern.alertname} is theirs now | {event.why}"
+            case SilenceEnded():
+                return (
+                    f"SILENCE of {event.pattern.alertname} is over, it hid {event.hidden} | {event.cause}: {event.why}"
+                )
+        return ""
+
+    def _wall(self, at: float, one: Noted) -> str:
+        return wall(at, one.at, self._zone)
 
 
 def _decisions(one: Noted) -> list[Decided]:

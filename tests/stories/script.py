@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from tests.stories.account import Account
-from tests.stories.stage import Stage, configured, failing, is_course, wall
+from tests.stories.stage import Stage, configured, failing, wall
+from tests.stories.steps import is_course, play
 from tests.stories.words import Unreadable
 
 FOLDER: Final = Path(__file__).parent
@@ -102,7 +103,7 @@ def played(story: Story, stage: Stage) -> list[Row]:
     rows: list[Row] = []
     for step in (row for row in story.rows if not row.by_itself):
         since = stage.now
-        by_itself, followed = stage.play(step.when)
+        by_itself, followed = play(stage, step.when)
         for one in by_itself:
             rows.append(Row(f"{wall(one.at, since, stage.zone)}{BY_ITSELF}", tuple(account.of([one]))))
             since = one.at

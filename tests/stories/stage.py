@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Final
@@ -13,13 +12,14 @@ import yaml
 
 from models.certificate import Certificate, Grant
 from sidecar.config import Config, loads
-from sidecar.domain import Alert, Delivered, Event, FeedbackKind, Pattern, Plan, Received, SilenceSettled, Voted
+from sidecar.delivery.rehearsal import objections
+from sidecar.domain import Alert, EpisodeStarted, Event, Hides, Plan, Received, SilenceProposed, SilenceReplayed
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES, Rule
 from sidecar.rules.digest import next_digest
-from sidecar.state import State, keys_of
-from tests.stories.words import DAYS, Named, Unreadable, alerts, clock
+from sidecar.state import State, label_of
+from tests.stories.words import DAYS, Named, Unreadable, clock
 
 FIRST_DAY: Final = "2026-11-25"  # a Wednesday
 USUAL: Final = {  # what a story's configuration is put over: no random draws, and an Alertmanager for silences
@@ -81,7 +81,7 @@ class Stage:
     log: list[tuple[Event, ...]] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
     proven: dict[str, float] | None = None
-    _judged: int = 0  # courses of incidents that were voted on
+    judged: int = 0  # courses of incidents that were voted on
 
     def __post_init__(self) -> None:
         self.model = Model(self)
@@ -90,16 +90,7 @@ class Stage:
     def score_of(self, fingerprint: str) -> float | None:
         return self.scores.get(fingerprint, self.usual_score)
 
-    # ------------------------------------------------------------------------------------------------------------- play
-
-    def play(self, line: str) -> tuple[list[Noted], list[Noted]]:
-        """One step; returns what the clock brought by itself before it, and what followed from it, each in order."""
-        self.noted = []
-        until, what = clock(line, self.now, self.zone)
-        self.pass_time(until)
-        before, self.noted = self.noted, []
-        self._do(what)
-        return before, self.noted
+    # ------------------------------------------------------------------------------------------------------------ clock
 
     def pass_time(self, until: float) -> None:
         """The ticker: whenever something is due, a plan without inputs."""
@@ -127,90 +118,29 @@ class Stage:
             self.log.append(made.events)
             self.state.commit(self.state.seq + 1)
         self.noted.append(Noted(self.now, made.events, made))
+        for event in made.events:
+            if isinstance(event, SilenceProposed):
+                self._rehearse(event)
         return made
 
-    def _do(self, what: str) -> None:
-        for pattern, act in STEPS:
-            found = re.fullmatch(pattern, what)
-            if found is not None:
-                act(self, **found.groupdict())
-                return
-        raise Unreadable(f"{what!r} is no step: see tests/stories/stage.py for what there is")
-
-    # ------------------------------------------------------------------------------------------------------------ steps
-
-    def arrive(self, text: str) -> None:
-        """A webhook, or several in one batch."""
-        self.batch(Inputs(tuple(map(self._received, alerts(text, "fires")))))
-
-    def wait(self) -> None:
-        """A tick."""
-        self.batch(Inputs())
-
-    def restart(self) -> None:
-        """The process ends; another one starts from a snapshot."""
-        self.state = State.load(self.state.dump())
-
-    def vote(self, who: str, kind: str, about: str, back: str | None = None) -> None:
-        """A person says something of one alert, or of several, or takes it back."""
-        FeedbackKind(kind)
-        votes = []
-        for named in alerts(about, "votes on"):
-            alert = self.find(named)
-            known = self.state.episodes.get(alert.fingerprint)
-            if known is None:
-                raise Unreadable(f"nobody has heard of {about!r}")
-            keys, spelled = tuple(keys_of(alert.fingerprint, alert.labels)), alert.labels.get("severity", "")
-            vote = Voted(self.now, who, kind, known.episode, known.incident, keys, spelled, "api", back is not None)
-            votes.append(vote)
-        self.batch(Inputs(votes=tuple(votes)))
-
-    def deliver(self, receiver: str, about: str, outcome: str) -> None:
-        """What became of a message."""
-        (named,) = alerts(about, "is told")
-        known = self.state.episodes.get(self.find(named).fingerprint)
-        incident = known.incident if known is not None else ""
-        done = {"is lost for good": "dead", "arrives": "sent"}[outcome]
-        self.batch(Inputs(outcomes=(Delivered(self.now, incident, receiver, "notify", done),)))
-
-    def settle_silence(self, outcome: str) -> None:
-        """Alertmanager's answer to the newest silence that was asked for."""
-        name = [key for key, one in self.state.silences.items() if one.state == "asked"][-1]
-        pattern = Pattern(*name.split("\x1f"))
-        done = {"takes": "active", "refuses": "failed"}[outcome]
-        self.batch(Inputs(outcomes=(SilenceSettled(self.now, pattern, done, "5f3c"),)))
-
-    def rescore(self, score: str, about: str) -> None:
-        """The model changes its mind about an alert; nothing happens yet."""
-        for named in alerts(about, "is scored"):
-            self.scores[self.find(named).fingerprint] = None if score == "nothing" else float(score)
-
-    def repeat(self, times: str, every: str, what: str) -> None:
-        """The same course of things, again and again, `{n}` counted; each part may begin with a clock."""
-        for n in range(1, int(times) + 1):
-            begun = self.now
-            for part in what.replace("{n}", str(n)).split(", then "):
-                moment, rest = clock(part, self.now, self.zone) if part.startswith("+") else (self.now, part)
-                self.pass_time(moment)
-                self._do(rest)
-            if n < int(times):
-                self.pass_time(clock(f"+{every}", begun, self.zone)[0])
-
-    def judge(self, count: str, name: str, said: str, severity: str | None = None, service: str | None = None) -> None:
-        """Incidents one after the other, each of an instance, and unless it is named of a service of its own."""
-        self._judged += 1
-        labels = (
-            f"severity={(severity or 'warning').lower()} service={service or 's{n}'} instance=i{self._judged}-{{n}}"
+    def _rehearse(self, proposed: SilenceProposed) -> None:
+        """What the sidecar does within seconds: replay a proposed silence over all that has happened."""
+        started = [event for events in self.log for event in events if isinstance(event, EpisodeStarted)]
+        hit = [one for one in started if all(one.labels.get(name, "") == value for name, value in proposed.matchers)]
+        labels = [label_of(self.state.votes.get(one.episode) or ()) for one in hit]
+        noise, judged = sum(label == 1 for label in labels), sum(label is not None for label in labels)
+        guarded = sum(self.config.guard.covers(one.labels) for one in hit)
+        names = tuple(one.episode for one, label in zip(hit, labels, strict=True) if label is not None and label < 1)
+        hides = Hides(
+            hit[0].at, len(hit), len(hit), noise, judged - noise, len(hit) - judged, guarded=guarded, sample=names
         )
-        kind = {"noise": "false_positive", "real": "useful"}[said]
-        course = (
-            f"fires {name} {labels}, then +4m resolves {name} {labels}, then +1m ada says {kind} of {name} {labels}"
-        )
-        self.repeat(count, "2h", course)
+        why = "; ".join(objections(hides))
+        replayed = SilenceReplayed(self.now, proposed.pattern, proposed.evidence, hides, why, self.model.version)
+        self.batch(Inputs(asks=(replayed,)))
 
     # ----------------------------------------------------------------------------------------------------------- alerts
 
-    def _received(self, named: Named) -> Received:
+    def received(self, named: Named) -> Received:
         if named.verb == "fires":
             alert = self._fired(named)
         else:
@@ -249,28 +179,6 @@ class Stage:
         if not (exact or len(found) == 1):
             raise Unreadable(f"{len(found)} alerts are {named.alertname} {named.labels}: name one that has fired")
         return (exact or found)[-1]
-
-
-STEPS: list[tuple[str, Callable[..., Any]]] = [
-    (r"(?P<text>(?:fires|again|resolves) .+)", Stage.arrive),
-    (r"the clock", Stage.wait),
-    (r"restart", Stage.restart),
-    (r"(?P<who>\w+) says (?P<kind>\w+) of (?P<about>.+)", Stage.vote),
-    (r"(?P<who>\w+) (?P<back>takes back) (?P<kind>\w+) of (?P<about>.+)", Stage.vote),
-    (r"the message to (?P<receiver>\S+) of (?P<about>.+?) (?P<outcome>is lost for good|arrives)", Stage.deliver),
-    (r"Alertmanager (?P<outcome>takes|refuses) the silence", Stage.settle_silence),
-    (r"the model now says (?P<score>\S+) of (?P<about>.+)", Stage.rescore),
-    (
-        r"(?P<count>\d+) (?:(?P<severity>[A-Z]+) )?incidents? of (?P<name>\w+)(?: on (?P<service>\w+))?, voted (?P<said>noise|real)",
-        Stage.judge,
-    ),
-    (r"(?P<times>\d+) times every (?P<every>\w+): (?P<what>.+)", Stage.repeat),
-]
-
-
-def is_course(step: str) -> bool:
-    """Whether a step is many: what follows is then counted, not told one by one."""
-    return " times every " in step or ", voted " in step
 
 
 def configured(text: str) -> Config:

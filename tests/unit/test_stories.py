@@ -8,6 +8,7 @@ from sidecar.state import State
 from tests.stories.page import PAGE, page
 from tests.stories.script import Story, block, played, rewritten, themes
 from tests.stories.stage import folded
+from tests.stories.steps import play
 from tests.stories.words import Unreadable
 
 THEMES = themes()
@@ -60,4 +61,4 @@ def test_a_step_that_says_nothing_is_refused(line: str):
     stage = Story("t", "b", "", "UTC", {}, "").stage()
 
     with pytest.raises((Unreadable, ValueError)):
-        stage.play(line)
+        play(stage, line)
