@@ -175,27 +175,28 @@ class Account:
 
     def _beside(self, event: Event, one: Noted) -> str:
         """What happened beside verdicts."""
+        text = ""
         match event:
             case Acknowledged():
-                return f"ACKNOWLEDGED {self._names.incident(event.incident)} | {event.who}, after {moment(event.after)}"
+                text = f"ACKNOWLEDGED {self._names.incident(event.incident)} | {event.who}, after {moment(event.after)}"
             case Escalated() if event.reason:
-                return f"ESCALATED {self._names.incident(event.incident)} | escalation: {event.reason}"
+                text = f"ESCALATED {self._names.incident(event.incident)} | escalation: {event.reason}"
             case WindowOpened():
-                return f"WINDOW {event.name} of {event.owner} until {self._wall(event.ends_at, one)}"
+                text = f"WINDOW {event.name} of {event.owner} until {self._wall(event.ends_at, one)}"
             case WindowClosed():
-                return f"WINDOW {event.name} closes | {event.reason}"
+                text = f"WINDOW {event.name} closes | {event.reason}"
             case SilenceReplayed():
                 said = (
                     event.why or f"{event.hides.episodes} episodes, {event.hides.real} real: nothing speaks against it"
                 )
-                return f"REPLAYED over the history | {said}"
+                text = f"REPLAYED over the history | {said}"
             case SilenceChanged():
-                return f"SILENCE of {event.pattern.alertname} is theirs now | {event.why}"
+                text = f"SILENCE of {event.pattern.alertname} is theirs now | {event.why}"
             case SilenceEnded():
-                return (
+                text = (
                     f"SILENCE of {event.pattern.alertname} is over, it hid {event.hidden} | {event.cause}: {event.why}"
                 )
-        return ""
+        return text
 
     def _wall(self, at: float, one: Noted) -> str:
         return wall(at, one.at, self._zone)

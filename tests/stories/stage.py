@@ -9,14 +9,26 @@ from typing import Any, ClassVar, Final
 from zoneinfo import ZoneInfo
 
 import yaml
+from msgspec.structs import replace
 
 from models.certificate import Certificate, Grant
 from sidecar.config import Config, loads
 from sidecar.delivery.rehearsal import objections
-from sidecar.domain import Alert, EpisodeStarted, Event, Hides, Plan, Received, SilenceProposed, SilenceReplayed
+from sidecar.domain import (
+    Alert,
+    Decision,
+    EpisodeStarted,
+    Event,
+    Hides,
+    Plan,
+    Received,
+    SilenceProposed,
+    SilenceReplayed,
+)
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.pipeline import Inputs, plan
-from sidecar.rules import RULES, Rule
+from sidecar.rules import RULES, Batch, Facts, Rule
+from sidecar.rules.base import changed
 from sidecar.rules.digest import next_digest
 from sidecar.state import State, label_of
 from tests.stories.words import DAYS, Named, Unreadable, clock
@@ -39,30 +51,15 @@ class Noted:
 
 
 class Model:
-    """Scores each alert as the story says; proven is what the story says is proven."""
+    """Answers at all; what it says of each alert is the story's, see `Stage.rescored`."""
 
     version: ClassVar = "fp-story"
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self) -> None:
         self.certificate: Certificate | None = None
 
     def score(self, rows: Sequence[tuple[float, ...]]) -> tuple[list[float | None], str]:
-        stage = self._stage
-        due = [name for name, hold in stage.state.holds.items() if hold.due <= stage.now and _fires(name, stage.state)]
-        count = len(rows) - len(due)
-        fresh = list(dict.fromkeys(one.alert.fingerprint for one in stage.sent))
-        scores = [stage.score_of(name) for name in fresh]
-        if count and len(scores) != count:
-            if len(set(scores)) > 1:
-                raise Unreadable("a step whose alerts are decided in part only has one score for all of them")
-            scores = scores[:1] * count
-        return [*(scores if count else ()), *map(stage.score_of, due)], self.version
-
-
-def _fires(fingerprint: str, state: State) -> bool:
-    known = state.episodes.get(fingerprint)
-    return known is not None and known.ended_at is None
+        return [SCORE] * len(rows), self.version
 
 
 @dataclass
@@ -75,7 +72,6 @@ class Stage:
     rules: tuple[Rule, ...] = RULES
     state: State = field(default_factory=State)
     now: float = 0.0
-    sent: tuple[Received, ...] = ()  # of the batch that is being planned
     known: dict[str, Alert] = field(default_factory=dict)  # what fired last, by fingerprint
     scores: dict[str, float | None] = field(default_factory=dict)
     log: list[tuple[Event, ...]] = field(default_factory=list)
@@ -84,11 +80,17 @@ class Stage:
     judged: int = 0  # courses of incidents that were voted on
 
     def __post_init__(self) -> None:
-        self.model = Model(self)
+        self.model = Model()
         self.now, _ = clock(f"{FIRST_DAY} 00:00", self.now, self.zone)
 
-    def score_of(self, fingerprint: str) -> float | None:
-        return self.scores.get(fingerprint, self.usual_score)
+    def rescored(self, batch: Batch, facts: Facts) -> Batch:
+        """Before all rules: each alert has the score that the story says."""
+        return changed(batch, [self._score(decision) for decision in batch.decisions])
+
+    def _score(self, decision: Decision) -> Decision:
+        scored = decision.scored
+        score = self.scores.get(scored.alert.fingerprint, self.usual_score)
+        return replace(decision, scored=replace(scored, score=score))
 
     # ------------------------------------------------------------------------------------------------------------ clock
 
@@ -108,12 +110,11 @@ class Stage:
 
     def batch(self, inputs: Inputs) -> Plan:
         """One plan that is committed."""
-        self.sent = tuple(inputs.received)
         if self.proven is not None:  # renewed every night
             self.model.certificate = Certificate(
                 self.now, Grant(self.proven.get("hold")), Grant(self.proven.get("suppress"))
             )
-        made = plan(inputs, self.state, self.model, self.config, self.now, self.rules)
+        made = plan(inputs, self.state, self.model, self.config, self.now, (self.rescored, *self.rules))
         if made.events:
             self.log.append(made.events)
             self.state.commit(self.state.seq + 1)

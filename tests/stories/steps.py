@@ -189,7 +189,7 @@ def _see_gone(stage: Stage, about: str) -> None:
     _ask(stage, *ends)
 
 
-def _expire(stage: Stage, who: str) -> None:  # noqa: ARG001 - Alertmanager does not say who it was
+def _expire(stage: Stage, who: str) -> None:
     """A person ends our silence in Alertmanager, and the watcher finds it so."""
     pattern = _ours(stage, "active")
     known = stage.state.silences["\x1f".join(pattern)]
@@ -197,7 +197,7 @@ def _expire(stage: Stage, who: str) -> None:  # noqa: ARG001 - Alertmanager does
     _ask(stage, SilenceEnded(stage.now, pattern, known.silence_id, why, known.hidden, "revoked"))
 
 
-def _edit(stage: Stage, who: str, later: str) -> None:  # noqa: ARG001 - as above
+def _edit(stage: Stage, who: str, later: str) -> None:
     """A person makes our silence last longer."""
     pattern = _ours(stage, "active")
     known = stage.state.silences["\x1f".join(pattern)]
