@@ -20,7 +20,7 @@ from models.features import vector
 from models.statistics import Keys
 from sidecar.arrival import observe
 from sidecar.config import Config
-from sidecar.domain import Decision, Delivery, IncidentClosed, Pattern, Plan, Received, Swept, Verdict
+from sidecar.domain import Decision, Delivery, EpisodeEnded, IncidentClosed, Pattern, Plan, Received, Swept, Verdict
 from sidecar.draft import Draft, Inputs, scored_as
 from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
@@ -63,8 +63,17 @@ def _take_in(inputs: Inputs, draft: Draft) -> frozenset[Pattern]:
     for event in (*inputs.outcomes, *inputs.asks):
         draft.record(event)
     if inputs.sweep_before is not None:
+        _end_forgotten(inputs.sweep_before, draft)
         draft.record(Swept(draft.now, inputs.sweep_before))
     return frozenset(voted)
+
+
+def _end_forgotten(before: float, draft: Draft) -> None:
+    """What nobody has sent for so long is over: else people's message of it would stay open for good."""
+    for fingerprint, known in list(draft.state.episodes.items()):
+        if known.ended_at is None and known.last_seen < before:
+            draft.ended.append(known)
+            draft.record(EpisodeEnded(draft.now, known.episode, fingerprint, known.last_seen))
 
 
 def _release_holds(draft: Draft) -> None:
@@ -92,7 +101,8 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     scores, model = scoring.score(draft.observations)
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
-        scored = scored_as(draft.config, received, keys, episode, observation, score, model)
+        known = score if score is not None and 0.0 <= score <= 1.0 else None  # what is no probability, or NaN, says nothing
+        scored = scored_as(draft.config, received, keys, episode, observation, known, model)
         decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}")
         decisions.append(decision if received.given is None else standing_in(decision, received.given))
     return tuple(decisions)

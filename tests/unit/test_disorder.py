@@ -1,0 +1,30 @@
+"""What comes out of order, late or wrong, each found by the sequences of tests/stateful."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.domain import Verdict
+from sidecar.pipeline import Inputs
+from tests.unit.stories import World
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), 1.1, -0.1])
+def test_a_score_that_is_no_probability_keeps_nothing_back(score):
+    """It counts as no answer: told, also where the score alone decides."""
+    world = World(score, mode="auto")
+    decision = world.fire()
+    assert (decision.verdict, decision.scored.score) == (Verdict.NOTIFY, None)
+
+
+def test_what_nobody_has_sent_for_two_months_is_over():
+    """Its keys are forgotten: people are told, and what else is in the incident is still counted right."""
+    world = World()
+    first = world.fire()
+    world.tick(86_400.0)
+    second = world.fire(alertname="DiskFull", instance="i2")
+    world.tick(60 * 86_400.0 - 3600.0)
+    made = world.batch(Inputs(sweep_before=world.now - 60 * 86_400.0))
+    assert [(delivery.incident, delivery.kind) for delivery in made.deliveries] == [(first.incident, "resolve")]
+    assert world.state.incidents[second.incident].firing == 1
+    assert {name: one.firing for name, one in world.state.incidents.items() if one.firing} == {second.incident: 1}
