@@ -113,7 +113,7 @@ def _reminder(scored: Scored, known: Episode, draft: Draft) -> Decision:
 def _observe_end(received: Received, known: Episode | None, draft: Draft) -> None:
     alert = received.alert
     ends_at, before = alert.ends_at if alert.ends_at is not None else draft.now, known
-    if known is not None and (known.ended_at is not None or alert.starts_at > known.last_seen):
+    if known is not None and (known.ended_at is not None or alert.starts_at > max(known.last_seen, known.starts_at)):
         if known.ended_at is not None and alert.starts_at <= known.starts_at:
             return  # sent again
         known = None

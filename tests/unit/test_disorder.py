@@ -28,3 +28,14 @@ def test_what_nobody_has_sent_for_two_months_is_over():
     assert [(delivery.incident, delivery.kind) for delivery in made.deliveries] == [(first.incident, "resolve")]
     assert world.state.incidents[second.incident].firing == 1
     assert {name: one.firing for name, one in world.state.incidents.items() if one.firing} == {second.incident: 1}
+
+
+def test_an_end_that_comes_before_its_start_by_our_clock_is_of_the_same_episode():
+    """Prometheus' clock is ahead of ours: nothing is told or ended twice."""
+    world = World()
+    since = world.now + 30.0
+    episode = world.fire(since=since).scored.episode
+    world.now += 10.0
+    made = world.batch(Inputs((world.alert(since=since, ends_at=since + 1.0),)))
+    assert [(type(event).__name__, event.episode) for event in made.events] == [("EpisodeEnded", episode)]
+    assert world.kinds() == ["resolve"]
