@@ -25,6 +25,7 @@ from sidecar.draft import Draft, scored_as
 from sidecar.rules.base import Facts, guarded, open_incident, repeat
 from sidecar.state import Episode, keys_of
 
+FORGET_SECONDS: Final = 60 * 86400.0  # idle keys leave the memory after this long
 LATE_SECONDS: Final = 60.0  # after an end was received; the slowest of four Alertmanagers waits 45 s for the others
 
 
@@ -80,7 +81,8 @@ def _start(received: Received, keys: Keys, known: Episode | None, draft: Draft, 
         draft.ended.append(known)
         draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, min(alert.starts_at, draft.now)))
         seen = None  # the end changed what was looked up
-    episode = episode_id(alert.fingerprint, alert.starts_at)
+    forgotten = known is None and draft.now - alert.starts_at > FORGET_SECONDS  # the tables may know one of that name
+    episode = episode_id(alert.fingerprint, draft.now if forgotten else alert.starts_at)
     event = EpisodeStarted(
         draft.now, episode, alert.fingerprint, alert.starts_at, alert.labels, alert.annotations, received.group_key,
         alert.generator_url, received.external_url,
@@ -117,6 +119,8 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
         if known.ended_at is not None and alert.starts_at <= known.starts_at:
             return  # sent again
         known = None
+    elif known is not None and ends_at <= known.follows:
+        return  # the end of the firing before this one, late
     if known is None:  # its firing never reached us
         keys = keys_of(alert.fingerprint, alert.labels)
         episode = _start(received, keys, before, draft)

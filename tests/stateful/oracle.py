@@ -334,8 +334,10 @@ class Oracle:
             return
         if event.outcome == "dead":
             telling.lost.add(event.receiver)
+            telling.first = telling.first if telling.reached() else None  # nobody was told after all
         elif event.receiver in telling.lost:
             telling.lost.discard(event.receiver)
+            telling.first = min(telling.at[one] for one in telling.reached()) if telling.first is None else telling.first
             for target, _ in self.targets[event.receiver]:  # what is sent now says what is now
                 telling.live[target] = bool(self._in(event.incident))
 

@@ -29,6 +29,8 @@ steps = st.lists(
 @settings(
     max_examples=MANY,
     deadline=None,
+    report_multiple_bugs=False,
+    print_blob=False,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )

@@ -39,3 +39,38 @@ def test_an_end_that_comes_before_its_start_by_our_clock_is_of_the_same_episode(
     made = world.batch(Inputs((world.alert(since=since, ends_at=since + 1.0),)))
     assert [(type(event).__name__, event.episode) for event in made.events] == [("EpisodeEnded", episode)]
     assert world.kinds() == ["resolve"]
+
+
+def test_what_still_fires_when_its_keys_are_forgotten_is_told_anew():
+    """Nobody sent it for months, and its start is what it was: the outbox would take the same names for sent."""
+    world = World()
+    since = world.now
+    world.fire(severity="critical")
+    keys = {delivery.dedup_key for delivery in world.last.deliveries}
+    for _ in range(2):
+        world.tick(61 * 86_400.0)
+        world.batch(Inputs(sweep_before=world.now - 60 * 86_400.0))
+    again = world.fire(since=since, severity="critical")
+    assert again.verdict is Verdict.NOTIFY
+    assert not keys & {delivery.dedup_key for delivery in world.last.deliveries}
+    assert again.scored.alert.starts_at == since
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_the_end_of_an_earlier_firing_that_comes_late_ends_nothing(heard):
+    """A retry, or another Alertmanager's: what fires now goes on, whether that end is known already or not."""
+    world = World()
+    earlier = world.now
+    world.fire()
+    world.now += 60
+    end = Inputs((world.alert(since=earlier, ends_at=world.now),))
+    if heard:
+        world.batch(end)
+    world.now += 60
+    later = world.now
+    world.fire()
+    world.now += 10
+    assert world.batch(end).events == ()
+    world.batch(Inputs((world.alert(since=earlier),)))
+    assert world.batch(end).events == (), "also after its firing came late"
+    assert len(world.clear(later).events) == 1
