@@ -62,7 +62,8 @@ def _is_new(alert: Alert, known: Episode, now: float) -> bool:
     Prometheus was out of reach for a while, Alertmanager resolves and then goes on with the startsAt it had.
     """
     if known.ended_at is not None:
-        return alert.starts_at > known.starts_at or now - known.last_seen > LATE_SECONDS
+        after = alert.starts_at > min(known.starts_at, known.ended_at)  # it may be named for when it was heard of again
+        return after or now - known.last_seen > LATE_SECONDS
     return alert.starts_at > max(known.last_seen, known.starts_at)
 
 

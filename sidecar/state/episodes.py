@@ -31,7 +31,8 @@ def _start(state: State, event: EpisodeStarted) -> None:
 def _see(state: State, event: EpisodeSeen) -> None:
     known = state.episodes.get(event.fingerprint)
     if known is not None and known.episode == event.episode:
-        earlier = min(event.starts_at, known.starts_at)
+        late = event.starts_at <= known.follows  # of the firing before it, or that goes on with the start it had
+        earlier = known.starts_at if late else min(event.starts_at, known.starts_at)
         state.episodes.put(event.fingerprint, replace(known, last_seen=event.at, starts_at=earlier))
 
 

@@ -87,6 +87,7 @@ class Oracle:
         self.targets = targets  # receiver -> ((target, kinds), ...)
         self.fires: dict[str, bool] = {}  # fingerprint -> whether it must be open
         self.ended_at: dict[str, float] = {}  # fingerprint -> when its end was heard
+        self.heard: dict[str, int] = {}  # fingerprint -> the newest truth that was heard
         self.now = 0.0
         self.newest: dict[str, Firing] = {}  # fingerprint -> its newest episode
         self.firings: dict[str, Firing] = {}
@@ -106,7 +107,7 @@ class Oracle:
         for one in said:
             fingerprint, fires = one.thing.fingerprint, one.alert.firing
             if one.true:
-                self._hear_true(fingerprint, fires, now)
+                self._hear_true(fingerprint, fires, one.version, now)
             elif fires and not self.fires.get(fingerprint) and now - self.ended_at.get(fingerprint, 0.0) > RETRIED_WITHIN:
                 self.fires[fingerprint] = True
                 self._unmoved.discard(fingerprint)
@@ -114,14 +115,14 @@ class Oracle:
                 self.fires.setdefault(fingerprint, False)
                 self._unmoved.add(fingerprint)
 
-    def _hear_true(self, fingerprint: str, fires: bool, now: float) -> None:
+    def _hear_true(self, fingerprint: str, fires: bool, version: int, now: float) -> None:
         self._unmoved.discard(fingerprint)
         if fires and self.fires.get(fingerprint):
             self._must_tell.append(fingerprint)
             self._expect_reminder(fingerprint, now)
-        if not fires and self.fires.get(fingerprint, True):
+        if not fires and (self.fires.get(fingerprint) or version > self.heard.get(fingerprint, 0)):
             self.ended_at[fingerprint] = now
-        self.fires[fingerprint] = fires
+        self.fires[fingerprint], self.heard[fingerprint] = fires, version
 
     def _expect_reminder(self, fingerprint: str, now: float) -> None:
         known = self.newest.get(fingerprint)

@@ -71,6 +71,7 @@ class World:
 
     def do(self, step: str, which: int, n: int) -> None:
         """One step; `which` is a thing, `n` what it takes beside."""
+        self.now += 1.0  # no two batches are planned at the same moment
         getattr(self, f"_{step}")(self.reality.things[which % len(KINDS)], n)
 
     def _rest(self, _: Thing, n: int) -> None:

@@ -74,3 +74,32 @@ def test_the_end_of_an_earlier_firing_that_comes_late_ends_nothing(heard):
     world.batch(Inputs((world.alert(since=earlier),)))
     assert world.batch(end).events == (), "also after its firing came late"
     assert len(world.clear(later).events) == 1
+
+
+def test_a_late_webhook_of_an_earlier_firing_does_not_move_the_start_back():
+    """Else the next one of the firing that goes on would count as another, with the same name."""
+    world = World()
+    earlier = world.now
+    world.fire()
+    world.clear(earlier)
+    ahead = world.now + 5.0  # by Prometheus' clock
+    world.fire(since=ahead)
+    world.batch(Inputs((world.alert(since=earlier),)))
+    assert [type(event).__name__ for event in world.batch(Inputs((world.alert(since=ahead),))).events] == ["EpisodeSeen"]
+
+
+def test_a_firing_after_the_end_of_one_that_went_on_with_its_old_start_is_told_at_once():
+    """The one before is named for when it was heard of again, which may be later than the next one's start."""
+    world = World(folding={"labels": [], "group": False})
+    since = world.now
+    world.fire(severity="critical")
+    world.now += 60
+    world.clear(since, severity="critical")
+    world.now += 300
+    world.fire(since=since, severity="critical")
+    ended = world.now - 20
+    world.now += 5
+    world.batch(Inputs((world.alert(since=since, ends_at=ended, severity="critical"),)))
+    world.now += 5
+    assert world.fire(since=ended + 10, severity="critical").verdict is Verdict.FOLD
+    assert world.kinds() == ["update"]
