@@ -47,7 +47,7 @@ class Firing:
 
     episode: str
     labels: dict[str, str]
-    at: float
+    starts_at: float
     open: bool = True
     seen: float = 0.0
     verdict: str = ""
@@ -106,21 +106,28 @@ class Oracle:
         """A webhook that is about to be decided on."""
         for one in said:
             fingerprint, fires = one.thing.fingerprint, one.alert.firing
-            if one.true:
+            again = not fires and self.heard.get(fingerprint) == one.version  # an end that was heard already
+            if one.true and not again:
                 self._hear_true(fingerprint, fires, one.version, now)
-            elif fires and not self.fires.get(fingerprint) and now - self.ended_at.get(fingerprint, 0.0) > RETRIED_WITHIN:
+            elif fires and not self.fires.get(fingerprint) and self._claims(one, now):
                 self.fires[fingerprint] = True
                 self._unmoved.discard(fingerprint)
             else:
                 self.fires.setdefault(fingerprint, False)
                 self._unmoved.add(fingerprint)
 
+    def _claims(self, one: Said, now: float) -> bool:
+        """Whether late news that something fires has to be believed: nothing says that it is late."""
+        known = self.newest.get(one.thing.fingerprint)
+        unheard = known is not None and one.alert.starts_at > known.starts_at
+        return unheard or now - self.ended_at.get(one.thing.fingerprint, 0.0) > RETRIED_WITHIN
+
     def _hear_true(self, fingerprint: str, fires: bool, version: int, now: float) -> None:
         self._unmoved.discard(fingerprint)
         if fires and self.fires.get(fingerprint):
             self._must_tell.append(fingerprint)
             self._expect_reminder(fingerprint, now)
-        if not fires and (self.fires.get(fingerprint) or version > self.heard.get(fingerprint, 0)):
+        if not fires:
             self.ended_at[fingerprint] = now
         self.fires[fingerprint], self.heard[fingerprint] = fires, version
 
@@ -186,7 +193,7 @@ class Oracle:
             raise Broken(f"{event.episode} starts while {known.episode} is open")
         if event.episode in self.firings:
             raise Broken(f"{event.episode} starts twice")
-        started = Firing(event.episode, event.labels, event.at, seen=event.at)
+        started = Firing(event.episode, event.labels, event.starts_at, seen=event.at)
         self.newest[event.fingerprint] = self.firings[event.episode] = started
 
     def _end(self, event: EpisodeEnded) -> None:
