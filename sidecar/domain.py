@@ -83,6 +83,14 @@ class Pattern(NamedTuple):
         return cls(get("alertname", ""), get("namespace", ""), get("service", ""), severity_of(labels))
 
 
+def what_and_where(labels: dict[str, str]) -> str:
+    """What and where, in a line."""
+    where = labels.get("service") or labels.get("instance") or labels.get("node") or ""
+    space = labels.get("namespace", "")
+    text = labels.get("alertname", "alert") + (f" on {where}" if where else "")
+    return f"{text} ({space})" if space else text
+
+
 def episode_id(fingerprint: str, starts_at: float) -> str:
     """One firing from start to end: (fingerprint, startsAt to the millisecond), readable and the same everywhere."""
     return f"{fingerprint}-{int(starts_at * 1000)}"
@@ -121,6 +129,8 @@ class Scored(Struct, frozen=True, gc=False):
     model: str  # version of what scored, "cold-start" before the first promotion
     keys: tuple[str, ...] = ()  # under which later alerts fold into its incident; the last one is the exact key
     given: Given | None = None  # what stands in for the built-in models' answers
+    text: str = ""  # the fold key by which alerts that read alike find its incident
+    near: tuple[str, ...] = ()  # what of the topology it belongs to, narrowest first
 
 
 class Gather(Struct, frozen=True, gc=False):
@@ -129,6 +139,15 @@ class Gather(Struct, frozen=True, gc=False):
     key: str  # the fold key under which later alerts find it
     title: str  # for people; `{count}` stands for how many alerts it has by then, other braces are doubled
     settle: float  # s without anything of it firing until people are told that it is over
+    calm: bool = False  # what joins it is seen where a message can be edited, and interrupts nobody elsewhere
+
+
+class Tally(Struct, frozen=True, gc=False, array_like=True):
+    """Under what an alert is counted, for rules that wait for many alike."""
+
+    key: str
+    window: float  # s: what is older is forgotten
+    keep: int = 0  # newest episodes that are remembered; 0: they are only counted
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -144,6 +163,7 @@ class Decision(Struct, frozen=True, gc=False):
     propensity: float = 1.0  # probability with which this verdict was drawn; below 1 only under the audit sample
     marks: tuple[str, ...] = ()  # what the message says beside the reasons: "shadow: would have been suppressed"
     gather: Gather | None = None  # of the incident it opens or joins
+    tallies: tuple[Tally, ...] = ()
 
 
 class Move(Struct, frozen=True, gc=False):
@@ -153,6 +173,7 @@ class Move(Struct, frozen=True, gc=False):
     incident: str  # where to
     reason: Reason
     gather: Gather | None = None
+    opens: bool = False  # the incident is a new one: who had the episode before is told of it
 
 
 # ----------------------------------------------------------------------------------------------------------------- events
@@ -214,6 +235,21 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     title: str = ""  # of an incident that gathers: see Gather
     settle: float = 0.0
     came_from: str = ""  # the incident in which people had the episode before
+    tallies: tuple[Tally, ...] = ()
+    near: tuple[str, ...] = ()  # what of the topology a told alert belongs to: where several come together
+
+
+class Regrouped(Struct, frozen=True, gc=False, tag="regrouped", tag_field="t", omit_defaults=True):
+    """A person took alerts out of an incident, or merged it into another."""
+
+    at: float
+    who: str
+    incident: str  # where they were
+    into: str  # where they go on
+    together: bool  # merged, else taken out
+    episodes: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]  # of kinds (state.regroup.kind_of) that go together, or never again
+    source: str = ""
 
 
 class IncidentClosed(Struct, frozen=True, gc=False, tag="closed", tag_field="t", omit_defaults=True):
@@ -278,6 +314,7 @@ Event = (
     | EpisodeEnded
     | Decided
     | IncidentClosed
+    | Regrouped
     | Voted
     | Delivered
     | SilenceAsked

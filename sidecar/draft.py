@@ -11,7 +11,7 @@ from models.features import pack
 from models.statistics import Keys
 from sidecar.config import Config
 from sidecar.domain import Decision, Delivered, Event, Received, Scored, SilenceSettled, Voted
-from sidecar.rules.base import exact_key, fold_keys
+from sidecar.rules.base import exact_key, fold_keys, near_keys, text_key
 from sidecar.scoring import ANOMALY
 from sidecar.state import Episode, State, pattern_of
 
@@ -58,5 +58,8 @@ def scored_as(
     anomaly = observation[ANOMALY] if observation else None
     packed = pack(observation) if observation else b""
     known_as = (*fold_keys(received, config), exact_key(received.alert.labels, keys.fingerprint, config))
-    pattern = pattern_of(keys)
-    return Scored(episode, received.alert, pattern, received.group_key, packed, score, anomaly, model, known_as)
+    labels, pattern = received.alert.labels, pattern_of(keys)
+    return Scored(
+        episode, received.alert, pattern, received.group_key, packed, score, anomaly, model, known_as,
+        text=text_key(labels, config), near=near_keys(labels, config),
+    )  # fmt: skip

@@ -43,7 +43,9 @@ def _recorded(decision: Decision) -> tuple[str, ...]:
     """What joins an incident brings no keys of its own but the exact one: else incidents would chain without end."""
     if decision.verdict not in TELLS:
         return ()
-    keys = decision.scored.keys if decision.verdict is Verdict.NOTIFY else decision.scored.keys[-1:]
+    scored, keys = decision.scored, decision.scored.keys[-1:]
+    if decision.verdict is Verdict.NOTIFY:
+        keys = (*scored.keys, scored.text) if scored.text else scored.keys
     return keys if decision.gather is None else (*keys, decision.gather.key)
 
 
@@ -70,14 +72,14 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         have = {one.receiver for one in incident.reached}
         again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
         tell = tuple([name for name in tell if name not in have])
-    held, gather = decision.verdict is Verdict.HOLD, decision.gather
+    held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
-        came_from,
+        came_from, decision.tallies, scored.near if tells and scored.observation else (),
     )  # fmt: skip
     draft.record(event)
     if came_from:
@@ -92,8 +94,8 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
-        if decision.verdict is Verdict.FOLD:
-            refires = incident is not None and incident.firing == 0
+        if decision.verdict is Verdict.FOLD and not (gather is not None and gather.calm):
+            refires = incident is not None and incident.firing == 0 and not incident.settle
             telling.urgent = (
                 telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
             )
@@ -111,16 +113,19 @@ def _came_from(episode: str, incident: str, draft: Draft) -> str:
 def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
     """Let an earlier episode go on in an incident that people have been told of, as everybody is who had it before."""
     known, target = draft.state.episodes.get(move.fingerprint), draft.state.incidents.get(move.incident)
-    if known is None or target is None or target.first_told is None or known.incident == move.incident:
+    if known is None or known.incident == move.incident:
+        return
+    if not move.opens and (target is None or target.first_told is None):
         return
     before = draft.state.incidents.get(known.incident)
     receivers = tuple([one.receiver for one in before.reached]) if before is not None else ()
-    have = {one.receiver for one in target.reached}
+    have = {one.receiver for one in target.reached} if target is not None else set()
     tell = tuple([name for name in receivers if name not in have])
     came_from = _came_from(known.episode, move.incident, draft)
     keys, gather = (move.gather.key,) if move.gather else (), move.gather
+    verdict = Verdict.NOTIFY if move.opens else Verdict.FOLD
     event = Decided(
-        draft.now, known.episode, move.incident, Verdict.FOLD, known.keys.severity, (move.reason,), keys, tell, (),
+        draft.now, known.episode, move.incident, verdict, known.keys.severity, (move.reason,), keys, tell, (),
         receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
     )  # fmt: skip
     draft.record(event)

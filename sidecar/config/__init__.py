@@ -8,13 +8,14 @@ from sidecar.config.load import load, loads
 from sidecar.config.matchers import Matcher
 from sidecar.config.notices import warnings
 from sidecar.config.receivers import Receiver
-from sidecar.config.root import AutoSilence, Config
+from sidecar.config.root import AutoSilence, Compared, Config
 from sidecar.config.routing import Route
 from sidecar.config.specified import Group
 from sidecar.errors import ConfigError
 
 __all__ = [
     "AutoSilence",
+    "Compared",
     "Config",
     "ConfigError",
     "Group",

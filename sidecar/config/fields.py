@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, SecretStr
 
 from sidecar.calendar import Cron, Schedule
-from sidecar.config.matchers import compile_re2
 from sidecar.config.problems import Wrong, did_you_mean
 from sidecar.domain import severity_of
 
@@ -59,11 +58,6 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _regex(pattern: str) -> str:
-    compile_re2(pattern)
-    return pattern
-
-
 def _secret(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().strip():
         raise Wrong("is empty", "leave the key out, or check the variable or file it comes from")
@@ -85,7 +79,6 @@ ZoneName = Annotated[str, AfterValidator(_zone)]
 CronText = Annotated[str, AfterValidator(_cron)]
 ScheduleText = Annotated[str, AfterValidator(_schedule)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Regex = Annotated[str, AfterValidator(_regex)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 LabelName = Annotated[str, AfterValidator(check_label)]
 StoreUrl = Annotated[str, PlainSerializer(_masked, return_type=str)]

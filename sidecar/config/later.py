@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from sidecar.config.durations import Duration
-from sidecar.config.fields import Regex, Secret, Section
-from sidecar.config.sections import Template
-
-
-class AggregationRule(Section):
-    """Many alerts alike told as one (3.3)."""
-
-    pattern: Regex
-    threshold: int = Field(ge=1)
-    window: Duration
-    aggregate_as: Template
+from sidecar.config.fields import Secret, Section
 
 
 class AuditOutput(Section):

@@ -42,18 +42,28 @@ def compile_re2(pattern: str) -> re.Pattern[str]:
     """An expression that RE2 would take too; use it with fullmatch. Raises Wrong with a hint."""
     if "[:" in pattern:
         raise Wrong("classes like [[:alpha:]] are not read here", "write the range: [A-Za-z]")
-    bare = _CLASS.sub("[x]", _ESCAPED_SIGN.sub("~", pattern))
+    bare = _bare(pattern)
     if any(int(count) > _MOST_REPEATS for count in re.findall(r"\d+", " ".join(_REPEAT.findall(bare)))):
         raise Wrong(f"RE2 repeats at most {_MOST_REPEATS} times", "use * or +")
-    for found, what, hint in _FOREIGN:
-        if found.search(bare):
-            raise Wrong(f"Alertmanager's regular expressions (RE2) have no {what}", hint)
+    strange = foreign(pattern)
+    if strange is not None:
+        raise Wrong(f"Alertmanager's regular expressions (RE2) have no {strange[0]}", strange[1])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return re.compile(pattern, re.ASCII)
     except (re.error, ValueError, FutureWarning, DeprecationWarning, OverflowError, RecursionError) as fault:
         raise Wrong(f"not a regular expression: {fault}", "escape special characters with a backslash") from None
+
+
+def foreign(pattern: str) -> tuple[str, str] | None:
+    """(what, what to write instead) of the first thing in it that Python takes and RE2 does not; None without one."""
+    bare = _bare(pattern)
+    return next(((what, hint) for found, what, hint in _FOREIGN if found.search(bare)), None)
+
+
+def _bare(pattern: str) -> str:
+    return _CLASS.sub("[x]", _ESCAPED_SIGN.sub("~", pattern))
 
 
 class Matcher(Struct, frozen=True):

@@ -16,7 +16,6 @@ NO_EFFECT = "is checked but has no effect yet"
 
 # Sections and keys that are parsed for later; what the sidecar does instead, where that is not obvious.
 _LATER = (
-    ("aggregation_rules", ""),
     ("deduplication.strategies.fuzzy_match", ""),
     ("deduplication.strategies.temporal_correlation", ": `folding` says what joins an incident"),
     ("ml_anomaly_detection.provider", ": each model has a `provider` of its own"),

@@ -12,11 +12,12 @@ from pydantic import Field, field_validator, model_validator
 from sidecar.calendar import Cron
 from sidecar.channels.settings import ChannelConfig
 from sidecar.channels.silence import SilenceConfig
-from sidecar.config import later
+from sidecar.config import gathering, later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
 from sidecar.config.fields import BySeverity, Section
+from sidecar.config.patterns import Patterns
 from sidecar.config.problems import Wrong
 from sidecar.config.receivers import AnyReceiver, Receiver, fill_in
 from sidecar.config.routing import Route, Router
@@ -34,6 +35,15 @@ class AutoSilence(NamedTuple):
     pattern_threshold: int
     duration: float
     window: float
+
+
+class Compared(NamedTuple):
+    """How alerts of a domain are compared by similarity; without words, they are not."""
+
+    names: tuple[str, ...] = ()  # every label that is read
+    fields: tuple[str, ...] = ()  # those that have to be there
+    equal: tuple[str, ...] = ()  # those that have to be equal as they stand
+    words: tuple[str, ...] = ()  # those whose words are compared
 
 
 class Config(Section):
@@ -58,7 +68,10 @@ class Config(Section):
     audit_sample: ours.AuditSample = ours.AuditSample()
     inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
     time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
-    aggregation_rules: dict[str, later.AggregationRule] = Field(default={})
+    aggregation_rules: dict[str, gathering.AggregationRule] = Field(default={}, max_length=gathering.MOST_RULES)
+    flapping: gathering.Flapping = gathering.Flapping()
+    storm: gathering.Storm = gathering.Storm()
+    suppression_budget: gathering.SuppressionBudget = gathering.SuppressionBudget()
     ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
     feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
     silences: ours.Silences = ours.Silences()
@@ -181,7 +194,38 @@ class Config(Section):
 
     def group_for(self, domain: str) -> spec.Group:
         """The grouping of a domain: the key of that name, else one that begins with it (`artemis_domain`), else usual."""
-        return self._groups.get(domain) or self._group(domain)
+        return self._groups.get(domain) or (self._group(domain) if domain else _ANY_GROUP)
+
+    # ----------------------------------------------------------------------------------------------------- deduplication
+
+    @cached_property
+    def near_labels(self) -> tuple[str, ...]:
+        """The labels by which several alerts at a time are one incident, without those by which any two are."""
+        correlation = self.deduplication.strategies.temporal_correlation
+        return tuple(name for name in correlation.labels if correlation.enabled and name not in self.folding.labels)
+
+    @cached_property
+    def _compared(self) -> dict[str, Compared]:
+        return {domain: self._compare(domain) for domain in ("", *self.domains)}
+
+    def _compare(self, domain: str) -> Compared:
+        """What the operator's grouping keeps apart stays apart; a raised severity is seen to by the rule."""
+        fuzzy, group_by = self.deduplication.strategies.fuzzy_match, self.group_for(domain).group_by
+        words = tuple(name for name in fuzzy.fields if name not in ("cluster", "namespace"))
+        if not fuzzy.enabled or "..." in group_by:
+            return Compared()
+        equal = tuple(sorted({"cluster", "namespace", *group_by} - {"alertname", "severity", *words}))
+        names = dict.fromkeys((*equal, *fuzzy.fields, *(("instance",) if "node" in equal else ())))
+        return Compared(tuple(names), fuzzy.fields, equal, words)
+
+    def compared(self, domain: str) -> Compared:
+        """How alerts of a domain are compared by similarity."""
+        return self._compared.get(domain) or self._compare(domain)
+
+    @cached_property
+    def patterns(self) -> Patterns | None:
+        """`aggregation_rules`, ready to be asked; None when there are none."""
+        return Patterns(self.aggregation_rules) if self.aggregation_rules else None
 
     # ------------------------------------------------------------------------------------------------------------- models
 

@@ -165,7 +165,9 @@ class FuzzyMatch(Section):
 class TemporalCorrelation(Section):
     enabled: bool = True
     window: Duration = 120.0
-    min_alerts: int = Field(default=3, ge=2)
+    min_alerts: int = Field(default=3, ge=2, le=50)
+    labels: tuple[LabelName, ...] = ("node", "instance", "service", "namespace")
+    """What the alerts share, the narrowest first; `cluster` has to be equal as well."""
 
 
 class Strategies(Section):

@@ -8,7 +8,7 @@ from typing import Final
 
 from models.explanation import reasons as in_words
 from sidecar.config import Config
-from sidecar.domain import DeliveryKind, Line, Message, Reason, severity_of, severity_rank
+from sidecar.domain import DeliveryKind, Line, Message, Reason, severity_of, severity_rank, what_and_where
 from sidecar.store.queries import DecisionRow, EpisodeRow, IncidentView
 
 NOTES: Final = {"reminder": "still firing"}
@@ -39,7 +39,7 @@ def compose(
         status="firing" if view.firing else "resolved",
         severity=severity,
         domain=config.domain_of(labels),
-        title=view.title or title(labels),
+        title=view.title or what_and_where(labels),
         common_labels=common([row.labels for row in view.episodes]),
         lines=lines,
         more=view.firing + view.resolved - len(lines),
@@ -54,14 +54,6 @@ def compose(
         model=decided[0].model if decided else "",
         note=f"goes on in: {view.goes_on_in}" if view.goes_on_in else _note(kind, newest, view),
     )
-
-
-def title(labels: dict[str, str]) -> str:
-    """What and where, in a line."""
-    where = labels.get("service") or labels.get("instance") or labels.get("node") or ""
-    space = labels.get("namespace", "")
-    text = labels.get("alertname", "alert") + (f" on {where}" if where else "")
-    return f"{text} ({space})" if space else text
 
 
 def common(many: list[dict[str, str]]) -> dict[str, str]:

@@ -11,9 +11,10 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -23,13 +24,15 @@ from pydantic import SecretStr
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.decider import Work
-from sidecar.domain import Feedback, Received
+from sidecar.domain import Feedback, Received, Regrouped
 from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
-from sidecar.intake import assessment, feedback, slack_events, webhook
+from sidecar.intake import assessment, feedback, regroup, slack_events, webhook
 from sidecar.store import projections, queries
+from sidecar.store.engine import Database
 
 ASIDE: Final = "it could not be decided"
 _ODD: Final[dict[type[Exception], int]] = {AuthError: 401, PayloadError: 400, TimeoutError: 503}
+T = TypeVar("T")
 VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
 logger = structlog.get_logger()
 
@@ -42,6 +45,8 @@ def routes() -> list[web.RouteDef]:
         web.post("/{_:/*}{alias:(api/v1/)?}webhook{__:/*}", receive),
         web.post("/api/v2/feedback", give_feedback),
         web.post("/feedback", give_feedback),
+        web.post("/api/v2/incidents/{incident}/take-out", take_out),
+        web.post("/api/v2/incidents/{incident}/merge", merge),
         web.post("/classify", classify),
         web.post("/anomaly", spot_anomalies),
         web.post("/slack/events", hear_slack),
@@ -205,19 +210,58 @@ async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> Non
 
 
 async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
+    votes = await _found(lambda: feedback.votes_of(sidecar.database, given, incident, sidecar.clock()), sidecar)
+    await sidecar.decider.submit(Work(votes=votes))
+    sidecar.metrics.feedback.labels(given.kind.value, given.source).inc()
+    return len(votes)
+
+
+async def _found(ask: Callable[[], Awaitable[T]], sidecar: Sidecar) -> T:
+    """What the tables say, once they hold all that was decided. Raises StoreError while they are behind."""
     _, head = await projections.behind(
         sidecar.database, sidecar.decider.shard
     )  # another replica may have decided on it
     told = await sidecar.projector.reached(head, VOTE_WAITS)
     try:
-        votes = await feedback.votes_of(sidecar.database, given, incident, sidecar.clock())
+        return await ask()
     except UnknownEpisode:
         if told:
             raise
         raise StoreError("the tables are behind the log") from None  # it may be in what they do not hold yet
-    await sidecar.decider.submit(Work(votes=votes))
-    sidecar.metrics.feedback.labels(given.kind.value, given.source).inc()
-    return len(votes)
+
+
+# ------------------------------------------------------------------------------------------------------------ regrouping
+
+
+async def take_out(request: web.Request) -> web.Response:
+    """`POST /api/v2/incidents/{incident}/take-out`: alerts that do not belong there go on in an incident of their own."""
+    return await _regroup(request, regroup.read_take_out, regroup.taken_out)
+
+
+async def merge(request: web.Request) -> web.Response:
+    """`POST /api/v2/incidents/{incident}/merge`: what fires in it goes on in another incident."""
+    return await _regroup(request, regroup.read_merge, regroup.merged)
+
+
+async def _regroup(
+    request: web.Request,
+    read: Callable[[bytes], T],
+    event_of: Callable[[Database, T, str, float], Awaitable[Regrouped]],
+) -> web.Response:
+    sidecar, incident = request.app[SIDECAR], request.match_info["incident"]
+    if not _allowed(request, sidecar.config.server.api_secret):
+        return _unauthorized()
+    try:
+        said = read(await _body(request, sidecar))
+        event = await _found(lambda: event_of(sidecar.database, said, incident, sidecar.clock()), sidecar)
+        await sidecar.decider.submit(Work(asks=(event,)))
+    except PayloadError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    except UnknownEpisode as error:
+        return web.json_response({"error": str(error)}, status=404)
+    except (StoreError, TimeoutError) as error:
+        return web.json_response({"error": f"not stored, send it again: {error}"}, status=503)
+    return _json(regroup.Answer(event.into, len(event.episodes), len(event.pairs)))
 
 
 # ------------------------------------------------------------------------------------------------------------- the models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from operator import is_
 from typing import Protocol
 
@@ -10,12 +11,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from models.certificate import Certificate
-from sidecar.config import Config
+from models.likeness import BORDER, text_of
+from sidecar.config import Compared, Config
 from sidecar.domain import (
     SEVERITY_RANK,
     Decision,
     Delivery,
     Event,
+    Gather,
     Move,
     Pattern,
     Reason,
@@ -23,7 +26,7 @@ from sidecar.domain import (
     SilenceRequest,
     Verdict,
 )
-from sidecar.state import EXACT, Episode, State
+from sidecar.state import EXACT, LIKE, Episode, State
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)
 SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
@@ -97,6 +100,34 @@ def open_incident(keys: Iterable[str], facts: Facts) -> tuple[str, str, float] |
     return None
 
 
+def gathering(key: str, facts: Facts) -> str | None:
+    """The incident that gathers under a key, that people have been told of, and that is not over yet."""
+    name = facts.state.folding.get(key)
+    incident = facts.state.incidents.get(name) if name is not None else None
+    if name is None or incident is None or incident.first_told is None or not incident.settle:
+        return None
+    return name if incident.firing or name in facts.state.settling else None
+
+
+def gathered(decision: Decision, name: str, gather: Gather, reason: Reason, facts: Facts) -> Decision:
+    """The decision as part of an incident that gathers, and that people have. After `folding.for` it interrupts again."""
+    incident = facts.state.incidents.get(name)
+    told = max((one.at for one in incident.reached), default=facts.now) if incident is not None else facts.now
+    again = facts.now - told > facts.config.folding.for_
+    reasons = (*decision.reasons, reason)
+    if again:
+        reasons = (*reasons, Reason(reason.rule, f"it goes on, {moment(facts.now - told)} after people were told"))
+    return replace(
+        decision, verdict=Verdict.FOLD, incident=name, reasons=reasons, gather=gather,
+        interrupts=decision.interrupts or again,
+    )  # fmt: skip
+
+
+def plain(text: str) -> str:
+    """A text as a part of Gather.title, in which braces are doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 def guarded(labels: Mapping[str, str], severity: str, config: Config) -> bool:
     """Whether an alert may never be kept back. A severity that nobody defined counts as CRITICAL."""
     never = config.guard.severities
@@ -130,6 +161,28 @@ def exact_key(labels: dict[str, str], fingerprint: str, config: Config) -> str:
     """The key under which two alerts are the same."""
     values = list(map(labels.get, config.deduplication.strategies.exact_match.fields))
     return EXACT + ("\x1f".join(values) if all(values) else fingerprint)  # type: ignore[arg-type]
+
+
+def text_key(labels: dict[str, str], config: Config) -> str:
+    """The key of alerts that read alike: what has to be equal, and the words of the rest; "" when a field is absent."""
+    layout = config.compared(config.domain_of(labels))
+    return _text_key(layout, tuple(map(labels.get, layout.names))) if layout.words else ""
+
+
+@lru_cache(maxsize=65_536)
+def _text_key(layout: Compared, values: tuple[str | None, ...]) -> str:
+    given = dict(zip(layout.names, values, strict=True))
+    if not all(given[name] for name in layout.fields):
+        return ""
+    places = {"node": given.get("node") or given.get("instance")}
+    border = "\x1f".join([(given | places)[name] or "" for name in layout.equal])
+    return f"{LIKE}{border}{BORDER}{text_of(tuple(given[name] or '' for name in layout.words))}"
+
+
+def near_keys(labels: dict[str, str], config: Config) -> tuple[str, ...]:
+    """What of the topology an alert belongs to, where folding does not see to it already."""
+    get, cluster = labels.get, labels.get("cluster", "")
+    return tuple([f"{name}={cluster}/{value}" for name in config.near_labels if (value := get(name))])
 
 
 def repeat(known: Episode, facts: Facts, every: float) -> str | None:

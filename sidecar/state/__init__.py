@@ -18,10 +18,26 @@ import msgspec
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
 from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import episodes, incidents, silences, votes
+from sidecar.state import arrivals, episodes, incidents, rates, regroup, silences, similar, starts, votes
+from sidecar.state.arrivals import Arrival
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
-from sidecar.state.records import BY_SCORE, EXACT, TRAINED, Episode, Hold, Incident, Told, key_of, keys_of, pattern_of
+from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
+from sidecar.state.records import (
+    BY_SCORE,
+    EXACT,
+    LIKE,
+    TRAINED,
+    Episode,
+    Hold,
+    Incident,
+    Told,
+    key_of,
+    keys_of,
+    pattern_of,
+)
+from sidecar.state.regroup import Pair
 from sidecar.state.silences import STANDING, Silence
+from sidecar.state.starts import KEPT_STARTS
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
 
 VERSION: Final = 3  # of the snapshot's layout; one of another layout is not read, and the log is folded from its start
@@ -39,12 +55,27 @@ TABLES: Final[dict[str, Any]] = {
     "withheld": tuple[str, ...],  # alertname -> its newest episodes that nobody was told of
     "kept": tuple[float, ...],  # instance, else alertname -> when alerts were kept back, the newest ones
     "silences": Silence,  # by pattern
+    "starts": tuple[float, ...],  # by fingerprint
+    "tallies": tuple[Counted, ...],  # by what is alike
+    "rates": Rate,  # by what is counted
+    "shares": tuple[Share, ...],  # by alertname, and of everything
+    "texts": str,  # incident -> its key among those of alerts that read alike
+    "likes": tuple[str, ...],  # a text with one word blanked -> the keys of open incidents that fit: models/likeness.py
+    "arrivals": tuple[Arrival, ...],  # a part of the topology -> the newest alerts told in it
+    "pairs": tuple[Pair, ...],  # a kind of alerts -> the kinds that people took apart from it, or merged with it
+    "kinds": tuple[str, ...],  # incident -> the kinds of alerts in it; while there are pairs
+    "homes": str,  # a kind of alerts -> the incident it was last told in; likewise
 }
 SECTIONS: Final = (
+    rates.FOLDS,  # asks what was decided before
     episodes.FOLDS,
+    starts.FOLDS,
     incidents.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
+    similar.FOLDS,
+    arrivals.FOLDS,
+    regroup.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
 
@@ -63,6 +94,16 @@ class State:
     withheld: Table[str, tuple[str, ...]]
     kept: Table[str, tuple[float, ...]]
     silences: Table[str, Silence]
+    starts: Table[str, tuple[float, ...]]
+    tallies: Table[str, tuple[Counted, ...]]
+    rates: Table[str, Rate]
+    shares: Table[str, tuple[Share, ...]]
+    texts: Table[str, str]
+    likes: Table[str, tuple[str, ...]]
+    arrivals: Table[str, tuple[Arrival, ...]]
+    pairs: Table[str, tuple[Pair, ...]]
+    kinds: Table[str, tuple[str, ...]]
+    homes: Table[str, str]
 
     def __init__(self) -> None:
         self.seq = 0
@@ -174,6 +215,7 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "AT_ONCE", "BY_SCORE", "EXACT", "KEPT_TIMES", "NOISE", "REAL", "STANDING", "TRAINED", "VERSION", "Ballot", "Episode",
-    "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of", "keys_of", "label_of", "pattern_of",
+    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "LIKE", "NOISE", "REAL", "STANDING",
+    "TRAINED", "VERSION", "Ballot", "Counted", "Episode", "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of",
+    "keys_of", "label_of", "pattern_of", "within",
 ]  # fmt: skip

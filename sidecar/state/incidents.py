@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sidecar.state import State
 
 KEPT_TIMES: Final = 2  # how often alerts of an instance are kept back within an hour before the next one is told
+TELLS: Final = (Verdict.NOTIFY, Verdict.FOLD)
 AT_ONCE: Final = 300.0  # s: what is kept back within these counts as once
 
 
@@ -54,6 +55,8 @@ def _join(state: State, event: Decided, firing: int) -> None:
     if event.tell or event.again:
         told = _told_now(told, (*event.tell, *event.again), event.at)
         first = event.at if first is None else first
+        rank = max(rank, severity_rank(event.severity))
+    elif event.verdict in TELLS and any(one.at == event.at for one in told):  # in the message that is on its way
         rank = max(rank, severity_rank(event.severity))
     fires, settle = incident.firing + firing, event.settle or incident.settle
     title = event.title or incident.title

@@ -14,6 +14,7 @@ from sidecar.domain import Alert, Given, Pattern, severity_of
 TRAINED: Final = "fp-"  # how the version of a trained model begins
 BY_SCORE: Final = "suppression_by_score"  # the rule that holds what may be noise
 EXACT: Final = "exact="  # how an exact deduplication key begins
+LIKE: Final = "like="  # how the key of alerts that read alike begins
 
 
 class Episode(Struct, frozen=True, gc=False):

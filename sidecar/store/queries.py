@@ -157,6 +157,12 @@ async def find_episodes(
     return [_row(EpisodeRow, row) for row in (await connection.execute(query)).mappings()]
 
 
+async def was_told(connection: AsyncConnection, incident: str) -> bool:
+    """Whether people were told of an incident."""
+    query = select(incidents.c.told_at).where(incidents.c.incident == incident)
+    return (await connection.execute(query)).scalar() is not None
+
+
 async def known_among(connection: AsyncConnection, names: Sequence[str]) -> set[str]:
     """Which of these episode ids are in the table."""
     query = select(episodes.c.episode).where(episodes.c.episode.in_(names))

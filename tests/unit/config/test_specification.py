@@ -121,7 +121,7 @@ def test_nothing_is_silently_without_effect(config: Config) -> None:
     """check-config names every pasted section that does nothing yet, and the role that nobody has."""
     said = dict(warnings(config))
     for path in (
-        *("aggregation_rules", "audit_logging", "authentication", "encryption", "severity_definitions"),
+        *("audit_logging", "authentication", "encryption", "severity_definitions"),
         *("deduplication.strategies.fuzzy_match", "ml_anomaly_detection.models[0].features"),
         "feedback_loop.processing.pipeline",
     ):

@@ -1,0 +1,97 @@
+"""Storms: when a domain opens far more incidents than usual, they become one for each severity. Nothing is dropped.
+
+Counted are the alerts that would open an incident of their own: what folds into one is no storm. Compared is the domain's
+usual number, and `min_incidents` is the least that a storm is. It lasts until there are half as many. Of a batch all
+alerts count at once, so that ten thousand in one webhook are one message for each severity, the first for each is told
+at once, and what is above it in severity interrupts as it does everywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from sidecar.domain import SEVERITY_RANK, Decision, Gather, Reason, Tally, Verdict
+from sidecar.rules.base import Batch, Facts, gathered, gathering, moment, plain
+
+RULE: Final = "storm"
+ANOTHER: Final = "OTHER"  # every severity that nobody defined: as urgent as CRITICAL, and one incident
+CALMED: Final = 0.5  # share of the limit at which a storm is over
+
+
+class _Weather(NamedTuple):
+    """A domain now: how many incidents within the window, how many would be a storm, and whether this is one."""
+
+    incidents: int
+    limit: float
+    raging: bool
+
+
+def storm(batch: Batch, facts: Facts) -> Batch:
+    """Count what opens an incident, and in a storm let it join the one of its domain and severity."""
+    if not facts.config.storm.enabled:
+        return batch
+    opening = [n for n, one in enumerate(batch.decisions) if one.verdict is Verdict.NOTIFY and one.gather is None]
+    if not opening:
+        return batch
+    decisions = list(batch.decisions)
+    domains = {n: facts.config.domain_of(decisions[n].scored.alert.labels) for n in opening}
+    new = {n for n in opening if _is_new(decisions[n], facts)}
+    counts = Counter(domains[n] for n in new)
+    weathers = {domain: _weather(domain, counts[domain], facts) for domain in set(domains.values())}
+    opened: dict[str, str] = {}
+    for n in opening:
+        domain = domains[n]
+        if weathers[domain].raging:
+            decisions[n] = _sheltered(decisions[n], domain, weathers[domain], facts, opened)
+        if n in new:
+            tally = Tally(_key(domain), facts.config.storm.window)
+            decisions[n] = replace(decisions[n], tallies=(*decisions[n].tallies, tally))
+    return batch if all(a is b for a, b in zip(decisions, batch.decisions, strict=True)) else _with(batch, decisions)
+
+
+def _with(batch: Batch, decisions: list[Decision]) -> Batch:
+    return replace(batch, decisions=tuple(decisions))
+
+
+def _is_new(decision: Decision, facts: Facts) -> bool:
+    """Whether it is decided for the first time: the end of a hold is no new alert."""
+    known = facts.state.episodes.get(decision.scored.alert.fingerprint)
+    return known is None or known.episode != decision.scored.episode or not known.verdict
+
+
+def _weather(domain: str, more: int, facts: Facts) -> _Weather:
+    rule, rate, now = facts.config.storm, facts.state.rates.get(_key(domain)), facts.now
+    count = more + (rate.lately(now, rule.window) if rate is not None else 0)
+    if count <= rule.min_incidents * CALMED:
+        return _Weather(count, rule.min_incidents, raging=False)
+    usual = rate.usually(now, rule.window) if rate is not None else 0.0
+    limit = max(float(rule.min_incidents), rule.factor * usual)
+    lasts = count > limit * CALMED and any(
+        gathering(_key(domain, severity), facts) for severity in (*SEVERITY_RANK, ANOTHER)
+    )
+    return _Weather(count, limit, raging=count > limit or lasts)
+
+
+def _key(domain: str, severity: str = "") -> str:
+    return f"storm={domain}/{severity}"
+
+
+def _sheltered(decision: Decision, domain: str, weather: _Weather, facts: Facts, opened: dict[str, str]) -> Decision:
+    """The decision as part of the storm's incident, which it opens if it is the first of its severity."""
+    severity = decision.scored.pattern.severity
+    group = severity if severity in SEVERITY_RANK else ANOTHER
+    where = f" in {plain(domain)}" if domain else ""
+    key = _key(domain, group)
+    gather = Gather(key, f"Alert storm{where}: {{count}} {group} alerts", facts.config.storm.quiet, calm=True)
+    window = moment(facts.config.storm.window)
+    reason = Reason(
+        RULE, f"{weather.incidents} incidents within {window}{where}: from {weather.limit:.0f} on it is a storm"
+    )
+    name = opened.get(key) or gathering(key, facts)
+    if name is None:
+        opened[key] = decision.incident
+        return replace(decision, reasons=(*decision.reasons, reason), gather=gather)
+    return gathered(decision, name, gather, reason, facts)
