@@ -74,6 +74,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         tell = tuple([name for name in tell if name not in have])
     held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
+    over = incident is not None and incident.firing == 0 and decision.incident not in draft.state.settling
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
@@ -94,11 +95,10 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
-        if decision.verdict is Verdict.FOLD and not (gather is not None and gather.calm):
-            refires = incident is not None and incident.firing == 0 and not incident.settle
-            telling.urgent = (
-                telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
-            )
+        if decision.verdict is Verdict.FOLD:
+            loud = gather is None or not gather.calm
+            urgent = over or (loud and guarded(scored.alert.labels, scored.pattern.severity, draft.config))
+            telling.urgent = telling.urgent or urgent
 
 
 def _came_from(episode: str, incident: str, draft: Draft) -> str:

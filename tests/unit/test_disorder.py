@@ -103,3 +103,22 @@ def test_a_firing_after_the_end_of_one_that_went_on_with_its_old_start_is_told_a
     world.now += 5
     assert world.fire(since=ended + 10, severity="critical").verdict is Verdict.FOLD
     assert world.kinds() == ["update"]
+
+
+def test_what_flaps_is_told_where_people_read_that_it_is_over():
+    """The first firing that counts as flapping comes after a resolve: a card that nobody can edit has to follow."""
+    teams = [{"name": "default", "msteams_configs": [{"webhook_url": "https://example.logic.azure.com/x"}]}]
+    world = World(receivers=teams)
+    for _ in range(2):
+        world.fire(severity="critical")
+        world.now += 60
+        world.clear(world.now - 60, severity="critical")
+        world.now += 60
+    decision = world.fire(severity="critical")
+    assert decision.gather is not None
+    assert world.kinds() == ["raise"]
+    world.now += 60
+    assert world.clear(world.now - 60, severity="critical").deliveries == ()
+    world.now += 60
+    world.fire(severity="critical")
+    assert world.kinds() == []
