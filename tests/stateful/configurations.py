@@ -116,6 +116,31 @@ FILES: dict[str, tuple[dict[str, Any], Promise]] = {
         },
         Promise(rests=((12, 14, BOTH),), guarded=frozenset({("service", "db")})),
     ),
+    "gathering": (
+        {
+            "folding": APART,
+            "aggregation_rules": {
+                "many": {"pattern": "High.*|Queue.*", "threshold": 3, "window": "5m", "aggregate_as": "{count} of {severity}"}
+            },
+            "flapping": {"times": 2, "window": "1h", "quiet": "10m"},
+            "storm": {"min_incidents": 3, "factor": 1, "window": "2m", "quiet": "2m"},
+            "suppression_budget": {"min_alerts": 3, "share": 0.5, "window": "10m"},
+        },
+        Promise(),
+    ),
+    "stormy": (
+        {
+            "storm": {"min_incidents": 2, "factor": 1, "window": "5m", "quiet": "5m"},
+            "flapping": {"times": 3, "window": "1h", "quiet": "30m"},
+            "folding": {"for": "10m"},
+            "time_based_routing": {"maintenance_windows": RESTS, **NIGHTS},
+        },
+        Promise(
+            folds_for=600.0,
+            rests=((12, 14, BOTH), (13, 16, NIGHT)),
+            undelivered=((0, 9, NIGHT), (17, 24, NIGHT)),
+        ),
+    ),
 }
 
 

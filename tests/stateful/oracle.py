@@ -126,7 +126,8 @@ class Oracle:
         self._unmoved.discard(fingerprint)
         if fires and self.fires.get(fingerprint):
             self._must_tell.append(fingerprint)
-            self._expect_reminder(fingerprint, now)
+            if self.heard.get(fingerprint) == version:
+                self._expect_reminder(fingerprint, now)
         if not fires:
             self.ended_at[fingerprint] = now
         self.fires[fingerprint], self.heard[fingerprint] = fires, version
@@ -233,6 +234,8 @@ class Oracle:
         self._again.update((event.incident, receiver) for receiver in event.again)
         telling.settle = event.settle or telling.settle
         telling.touched = event.at
+        if joins and firing.incident in self.tellings:
+            self.tellings[firing.incident].touched = event.at
         firing.verdict, firing.incident, firing.until = event.verdict.value, event.incident, event.until or 0.0
         firing.receivers = event.receivers
 
@@ -241,7 +244,8 @@ class Oracle:
             return
         if telling.first is None:
             raise Broken(f"{event.episode} is folded into {event.incident}, of which nobody was told")
-        if event.at - telling.first > self.promise.folds_for:
+        lately = max(telling.at.values()) if telling.settle else telling.first
+        if event.at - lately > self.promise.folds_for:
             raise Broken(f"{event.episode} is folded into {event.incident}, told {event.at - telling.first:.0f} s ago")
 
     def _check_verdict(self, event: Decided, firing: Firing) -> None:
@@ -347,15 +351,23 @@ class Oracle:
             telling.lost.discard(event.receiver)
             telling.first = min(telling.at[one] for one in telling.reached()) if telling.first is None else telling.first
             for target, _ in self.targets[event.receiver]:  # what is sent now says what is now
-                telling.live[target] = bool(self._in(event.incident))
+                telling.live[target] = bool(self.inside(event.incident)) or self._settles(telling)
 
     # ----------------------------------------------------------------------------------------------------- what must be true
 
-    def _in(self, incident: str) -> list[Firing]:
+    def inside(self, incident: str) -> list[Firing]:
         return [one for one in self.newest.values() if one.open and one.incident == incident]
 
+    def was_told(self, incident: str) -> bool:
+        """Whether somebody has a message of it."""
+        return incident in self.tellings and self.tellings[incident].first is not None
+
+    def _settles(self, telling: Telling) -> bool:
+        """Whether people are not told yet that it is over: it gathers, and has not been quiet for long enough."""
+        return bool(telling.settle) and self.now < telling.touched + telling.settle
+
     def _shown(self, incident: str) -> bool:
-        return any(one.verdict in TELLS for one in self._in(incident))
+        return any(one.verdict in TELLS for one in self.inside(incident))
 
     def _check_old_news(self, before: dict[str, str]) -> None:
         for fingerprint in self._unmoved:
@@ -409,8 +421,8 @@ class Oracle:
             raise Broken(f"the incidents count {counted}, open are {open_in}")
 
     def _check_live(self, name: str, telling: Telling, state: State) -> None:
-        inside = self._in(name)
-        waits = bool(telling.settle) and self.now < telling.touched + telling.settle
+        inside = self.inside(name)
+        waits = self._settles(telling)
         for receiver in telling.reached():
             for target, kinds in self.targets[receiver]:
                 live = telling.live.get(target, False)

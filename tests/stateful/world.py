@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.domain import Delivered, Delivery, EpisodeStarted, Given, SilenceRequest, SilenceSettled, Voted
+from sidecar.domain import Delivered, Delivery, EpisodeStarted, Given, Regrouped, SilenceRequest, SilenceSettled, Voted
 from sidecar.pipeline import Inputs
 from sidecar.state import keys_of
+from sidecar.state.regroup import kind_of
 from tests.stateful.configurations import FILES, configured
-from tests.stateful.oracle import Oracle
+from tests.stateful.oracle import Firing, Oracle
 from tests.stateful.reality import KINDS, LATE, Reality, Said, Thing
 from tests.stateful.shard import Hostile, Shard
 
@@ -188,6 +189,31 @@ class World:
         self.webhook(self.reality.say(many, self.now))
         self.scoring.calm = False
 
+    def _takeout(self, thing: Thing, n: int) -> None:
+        """Somebody takes what fires of an alertname out of an incident that has more than that."""
+        inside = self._with(thing)
+        taken = [one for one in inside if one.labels["alertname"] == thing.labels["alertname"]]
+        stay = [one for one in inside if one not in taken]
+        if taken and stay:
+            into = f"i-{taken[0].episode}-{int(self.now * 1000)}"
+            self._regroup(taken, stay, taken[0].incident, into, together=False)
+
+    def _merge(self, thing: Thing, n: int) -> None:
+        """Somebody merges the incident of a thing into another that people were told of."""
+        mine, others = self._with(thing), self._with(self.reality.things[n % len(KINDS)])
+        if mine and others and mine[0].incident != others[0].incident and self.oracle.was_told(others[0].incident):
+            self._regroup(mine, others, mine[0].incident, others[0].incident, together=True)
+
+    def _with(self, thing: Thing) -> list[Firing]:
+        """What fires in the incident of a thing."""
+        known = self.oracle.newest.get(thing.fingerprint)
+        return [] if known is None or not known.open else self.oracle.inside(known.incident)
+
+    def _regroup(self, some: list[Firing], others: list[Firing], incident: str, into: str, together: bool) -> None:
+        pairs = tuple((_kind(one), _kind(other)) for one in some for other in others)
+        episodes = tuple(one.episode for one in some)
+        self.batch(Inputs(asks=(Regrouped(self.now, "ada", incident, into, together, episodes, pairs, "api"),)))
+
     # ------------------------------------------------------------------------------------------------------------- outbox
 
     def _send(self, _: Thing, n: int) -> None:
@@ -244,6 +270,11 @@ class World:
 
     def _snapshot(self, _: Thing, n: int) -> None:
         self.shard.save()
+
+
+def _kind(firing: Firing) -> str:
+    get = firing.labels.get
+    return kind_of(get("alertname", ""), get("namespace", ""), get("service", ""))
 
 
 def _request(one: Delivery) -> SilenceRequest:
