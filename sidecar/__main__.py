@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sidecar
+from sidecar.delivery.commands import add_digest
+from sidecar.deployment import add_window
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.reports.commands import add_reports
 
@@ -27,6 +29,8 @@ EXAMPLES = """examples:
   sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
   sidecar why HighLatency
   sidecar outbox --dead
+  sidecar window run --name deploy --match 'namespace="shop"' -- make deploy
+  sidecar digest --receiver oncall --since 24h
   sidecar report --since 30d --html report.html
   sidecar noisy-rules
 """
@@ -80,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     box.add_argument("--limit", type=int, default=50)
     add_reports(add)
+    add_window(add)
+    add_digest(add)
     add("quarantine", _quarantine, "Alerts that could not be read or decided")
     demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
     demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")
@@ -232,14 +238,42 @@ def _route_test(options: argparse.Namespace) -> int:
     severity = severity_of(labels)
     route, window = config.route(severity, labels, now), config.maintenance(severity, now)
     print(f"domain:    {config.domain_of(labels) or '(none)'}\nseverity:  {severity}")
-    print(
-        f"receivers: {', '.join(route.receivers) or '(nobody: it is recorded, and not sent)'}\nby:        {route.rule}: {route.sentence}"
-    )
+    print(f"receivers: {', '.join(route.receivers) or '(nobody now)'}\nby:        {route.rule}: {route.sentence}")
     if window is not None:
         print(f"but:       waits until the end of the maintenance window “{window[0]}”")
+    elif not route.receivers:
+        print(f"but:       {_told_later(config, severity, labels, now)}")
+    for line in _escalation(config, severity, labels, now):
+        print(line)
     for role in route.unmapped:
         print(f"note:      no receiver has the role {role!r}: {config.default} stands in")
     return 0
+
+
+def _told_later(config: Config, severity: str, labels: dict[str, str], now: float) -> str:
+    from sidecar.why import at
+
+    later = config.told_from(severity, labels, now)
+    if later is None:
+        return "nobody is named within eight days: it is recorded, and left to the digest"
+    return f"waits until {at(later)} UTC: what still fires then is told"
+
+
+def _escalation(config: Config, severity: str, labels: dict[str, str], now: float) -> Iterator[str]:
+    """Who is told after one another when nobody acknowledges it."""
+    from sidecar.rules.base import moment
+    from sidecar.why import at
+
+    due, level = config.acknowledged_by(severity, now), 0
+    if due is None:
+        yield "escalates: no (severity_definitions of the file gives this severity no sla and escalation)"
+        return
+    told, sla = set(config.route(severity, labels, now).receivers), config.sla_of(severity)
+    for step in config.escalation_steps(severity, config.domain_of(labels), due):
+        if new := {receiver: role for role, receiver in step.named if receiver not in told}:
+            told, level = told | set(new), level + 1
+            yield f"escalates: unless acknowledged within {moment(sla * level)}, to {', '.join(new)}, {step.why}"
+    yield f"escalates: after {moment(sla * (level + 1))} everybody who was told is told once more; from {at(due)} UTC on"
 
 
 def _with_database(options: argparse.Namespace, work: Callable[[Database], Awaitable[Any]]) -> Any:

@@ -21,6 +21,7 @@ from sidecar.champion import Champion
 from sidecar.channels.base import fetch
 from sidecar.config import Config, load
 from sidecar.decider import Decider, restore
+from sidecar.delivery.rehearsal import Rehearsal
 from sidecar.delivery.ticker import Clock, Ticker
 from sidecar.delivery.worker import Worker
 from sidecar.domain import Plan
@@ -35,6 +36,7 @@ from sidecar.state import VERSION
 from sidecar.store import schema
 from sidecar.store.engine import Database, open_engine
 from sidecar.telemetry import Metrics
+from sidecar.watch.alertmanager import Watcher
 
 DRAIN_SECONDS: Final = 20.0  # how long a stopping sidecar lets deliveries end; Kubernetes gives 30
 GC_THRESHOLDS: Final = (
@@ -94,6 +96,7 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
     worker = Worker(database, decider, projector, settings, metrics, clock, replica)
     champion = Champion(database, scorers, settings, metrics)
     ticker = Ticker(database, decider, settings, metrics, clock)
+    rehearsal = Rehearsal(database, decider, projector, settings, clock, lambda: scorers.version)
     await champion.look()
 
     def reload() -> None:
@@ -105,7 +108,8 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
         providers = Providers(partial(fetch, session), settings, metrics)
         sidecar = Sidecar(settings(), database, decider, projector, worker, scorers, providers, metrics, clock, reload)
         app[SIDECAR] = sidecar
-        loops = [decider.run(), projector.run(), worker.run(session), champion.run(), ticker.run()]
+        loops = [decider.run(), projector.run(), worker.run(session), champion.run(), ticker.run(), rehearsal.run()]
+        loops.append(Watcher(session, database, decider, settings, metrics, clock).run())
         if settings.path is not None:
             loops.append(run_nightly(settings.path, settings, database, metrics, clock))
             loops.append(measure_hourly(settings.path, metrics, clock))

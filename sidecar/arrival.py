@@ -12,8 +12,10 @@ from sidecar.domain import (
     Alert,
     Decision,
     EpisodeEnded,
+    EpisodeMuted,
     EpisodeSeen,
     EpisodeStarted,
+    EpisodeUnmuted,
     Reason,
     Received,
     Scored,
@@ -22,7 +24,7 @@ from sidecar.domain import (
     severity_rank,
 )
 from sidecar.draft import Draft, scored_as
-from sidecar.rules.base import Facts, guarded, open_incident, repeat
+from sidecar.rules.base import TELLS, Facts, guarded, open_incident, repeat
 from sidecar.state import Episode, keys_of
 
 FORGET_SECONDS: Final = 60 * 86400.0  # idle keys leave the memory after this long
@@ -30,7 +32,7 @@ LATE_SECONDS: Final = 60.0  # after an end was received; the slowest of four Ale
 
 
 def observe(received: Received, draft: Draft) -> None:
-    """Take in one alert."""
+    """Take in one alert, out of a webhook, or with `muted` as the watcher saw it in Alertmanager."""
     known = draft.state.episodes.get(received.alert.fingerprint)
     if received.alert.starts_at <= 0:
         received = _dated(received, known, draft.now)
@@ -44,7 +46,12 @@ def observe(received: Received, draft: Draft) -> None:
             )  # the old id names the ended episode
         _observe_start(received, known, draft)
     elif known.ended_at is None:
-        _observe_repeat(received, known, draft)
+        if received.muted:
+            draft.record(EpisodeSeen(draft.now, known.episode, alert.fingerprint, alert.starts_at))
+        elif not draft.state.muted or not _unmuted(received, known, draft):
+            _observe_repeat(received, known, draft)
+    if received.muted:
+        _mute(received, draft)
 
 
 def _dated(received: Received, known: Episode | None, now: float) -> Received:
@@ -106,6 +113,59 @@ def _observe_repeat(received: Received, known: Episode, draft: Draft) -> None:
         draft.ready.append(_reminder(scored, known, draft))
 
 
+def _mute(received: Received, draft: Draft) -> None:
+    """Record the silences that are new to what is known of it."""
+    alert, state = received.alert, draft.state
+    known, muted = state.episodes.get(alert.fingerprint), state.muted.get(alert.fingerprint)
+    if known is None or known.ended_at is not None:
+        return
+    here = {one.silence_id for one in muted.by} if muted is not None and muted.episode == known.episode else set()
+    for one in received.muted:
+        if one.silence_id not in here:
+            name, whole = one.silence_id, None if here else alert
+            event = EpisodeMuted(
+                draft.now,
+                known.episode,
+                alert.fingerprint,
+                name,
+                one.created_by,
+                one.ends_at,
+                whole,
+                received.group_key,
+            )
+            draft.record(event)
+
+
+def _unmuted(received: Received, known: Episode, draft: Draft) -> bool:
+    """Whether it is decided anew: Alertmanager sends it, so no silence hides it any more, and nobody was told of it."""
+    muted = draft.state.muted.get(received.alert.fingerprint)
+    if muted is None or muted.episode != known.episode:
+        return False
+    for one in muted.by:
+        draft.record(EpisodeUnmuted(draft.now, known.episode, received.alert.fingerprint, one.silence_id))
+    if known.verdict in TELLS or not known.verdict:
+        return False
+    draft.record(EpisodeSeen(draft.now, known.episode, received.alert.fingerprint, received.alert.starts_at))
+    draft.candidates.append((received, known.keys, known.episode))
+    draft.observations.append(vector(draft.state.statistics, known.keys, received.alert.annotations, draft.now))
+    return True
+
+
+def end_unsent(event: EpisodeEnded, draft: Draft) -> None:
+    """The watcher saw it end, and Alertmanager may never say so; not if it was seen firing since."""
+    known = draft.state.episodes.get(event.fingerprint)
+    if known is None or known.episode != event.episode or known.ended_at is not None:
+        return
+    if known.last_seen <= event.ends_at:
+        _end(known, event.ends_at, draft)
+
+
+def end_forgotten(before: float, draft: Draft) -> None:
+    """What nobody has sent since `before` is over: else people's message of it would stay open for good."""
+    for known in [one for one in draft.state.episodes.values() if one.ended_at is None and one.last_seen < before]:
+        _end(known, known.last_seen, draft)
+
+
 def _reminder(scored: Scored, known: Episode, draft: Draft) -> Decision:
     incident = draft.state.incidents.get(known.incident)
     receivers = tuple(one.receiver for one in incident.reached) if incident is not None else ()
@@ -127,9 +187,14 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
         episode = _start(received, keys, before, draft)
         draft.ready.append(_unheard(scored_as(draft.config, received, keys, episode), f"i-{episode}", draft))
         known = draft.state.episodes[alert.fingerprint]
-    hold = draft.state.holds.get(alert.fingerprint)
+    _end(known, ends_at, draft)
+
+
+def _end(known: Episode, ends_at: float, draft: Draft) -> None:
+    fingerprint = known.keys.fingerprint
+    hold = draft.state.holds.get(fingerprint)
     draft.ended.append(known)
-    draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, ends_at))
+    draft.record(EpisodeEnded(draft.now, known.episode, fingerprint, ends_at))
     if hold is not None and known.verdict == Verdict.HOLD:
         scored = scored_as(draft.config, Received(hold.alert, hold.group_key), known.keys, known.episode)
         draft.ready.append(_cleared(scored, known, draft))
@@ -139,9 +204,10 @@ def _unheard(scored: Scored, incident: str, draft: Draft) -> Decision:
     """What cleared before it was first heard of, between two of Alertmanager's messages: told only if it is guarded."""
     reason = Reason("intake", "it had cleared before it was first heard of")
     severity, labels = scored.pattern.severity, scored.alert.labels
+    receivers = draft.config.route(severity, labels, draft.now).receivers
     if not guarded(labels, severity, draft.config):
-        return Decision(scored, Verdict.DIGEST, incident, (reason,))
-    receivers = draft.config.route(severity, labels, draft.now).receivers or (draft.config.default,)
+        return Decision(scored, Verdict.DIGEST, incident, (reason,), receivers)
+    receivers = receivers or (draft.config.default,)
     found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
     known = draft.state.incidents.get(found[1]) if found is not None else None
     joins = found is not None and known is not None and known.firing > 0 and severity_rank(severity) <= known.rank
@@ -153,7 +219,9 @@ def _cleared(scored: Scored, known: Episode, draft: Draft) -> Decision:
     """What cleared while it was held joins the incident that people have by now, else it goes to the digest."""
     found = open_incident(scored.keys[:-1], Facts(draft.now, draft.config, draft.state))
     if found is None:
-        return Decision(scored, Verdict.DIGEST, known.incident, (Reason("hold", "it cleared while it was held"),))
+        route = draft.config.route(scored.pattern.severity, scored.alert.labels, draft.now)
+        reasons = (Reason("hold", "it cleared while it was held"),)
+        return Decision(scored, Verdict.DIGEST, known.incident, reasons, route.receivers)
     key, name, _ = found
     reason = Reason("hold", f"it cleared while it was held, and people were told of {key} meanwhile")
     told = draft.state.incidents[name].reached

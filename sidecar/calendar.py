@@ -39,7 +39,10 @@ _NICKNAMES = {
     "@monthly": "0 0 1 * *",
 }
 _HORIZON_DAYS = 366 * 12  # the longest gap is that of 29 February around 2100: eight years
-_STRETCH_DAYS = 400  # a window still open after that long is taken to be always open
+STRETCH_DAYS = 400  # a window still open after that long is taken to be always open
+
+
+Closing = Callable[[datetime], int | None]  # local time -> the minute of the day at which what is open then closes
 
 
 class _Field(NamedTuple):
@@ -184,25 +187,26 @@ class Schedule(NamedTuple):
 
     def active(self, now: float, zone: ZoneInfo) -> bool:
         """Is the window open at `now` (seconds since the epoch) by the wall clock of `zone`?"""
-        return self._closing(datetime.fromtimestamp(now, zone)) is not None
+        return self.closing(datetime.fromtimestamp(now, zone)) is not None
 
     def ends(self, now: float, zone: ZoneInfo) -> float:
         """When the stretch that is open at `now` closes, in seconds since the epoch: `now` itself when the window is
         closed, infinity when it never closes.
         """
         at = now
-        for _ in range(_STRETCH_DAYS):
-            local = datetime.fromtimestamp(at, zone)
-            closes = self._closing(local)
-            if closes is None:
+        for _ in range(STRETCH_DAYS):
+            reached = piece_end(at, zone, self.closing)
+            if reached is None:
                 return at
-            reached = at + (closes - local.hour * 60 - local.minute) * 60 - local.second - local.microsecond / 1e6
-            if datetime.fromtimestamp(reached, zone).utcoffset() != local.utcoffset():
-                reached = self._walk(at, zone)
             at = reached
         return inf
 
-    def _closing(self, local: datetime) -> int | None:
+    @property
+    def edges(self) -> frozenset[int]:
+        """Minutes of the day at which it may open or close."""
+        return frozenset({0, *(minute for window in self.windows for piece in window.open for minute in piece)})
+
+    def closing(self, local: datetime) -> int | None:
         """The minute of the day at which the piece that is open at `local` closes; None when nothing is open."""
         minute, day = local.hour * 60 + local.minute, local.date()
         closing = [
@@ -213,14 +217,27 @@ class Schedule(NamedTuple):
         ]
         return max(closing) if closing else None
 
-    def _walk(self, at: float, zone: ZoneInfo) -> float:
-        """Minute by minute over a change of the clocks: the first closed minute, or where a day has passed."""
-        step = at - at % 60
-        for _ in range(_DAY + 120):
-            step += 60
-            if not self.active(step, zone):
-                break
-        return step
+
+def piece_end(at: float, zone: ZoneInfo, closing: Closing) -> float | None:
+    """When the piece that is open at `at` (seconds since the epoch) closes; None when nothing is open."""
+    local = datetime.fromtimestamp(at, zone)
+    closes = closing(local)
+    if closes is None:
+        return None
+    reached = at + (closes - local.hour * 60 - local.minute) * 60 - local.second - local.microsecond / 1e6
+    if datetime.fromtimestamp(reached, zone).utcoffset() != local.utcoffset():
+        return _walk(at, zone, closing)
+    return reached
+
+
+def _walk(at: float, zone: ZoneInfo, closing: Closing) -> float:
+    """Minute by minute over a change of the clocks: the first closed minute, or where a day has passed."""
+    step = at - at % 60
+    for _ in range(_DAY + 120):
+        step += 60
+        if closing(datetime.fromtimestamp(step, zone)) is None:
+            break
+    return step
 
 
 class Cron(NamedTuple):

@@ -67,6 +67,15 @@ class Received(Struct, frozen=True, gc=False):
     external_url: str = ""
     at: float = 0.0  # when its webhook was read
     given: Given | None = None
+    muted: tuple[Mute, ...] = ()  # the silences that keep Alertmanager from sending it: the watcher saw it there
+
+
+class Mute(Struct, frozen=True, gc=False, array_like=True):
+    """A silence in Alertmanager that hides an alert."""
+
+    silence_id: str
+    created_by: str
+    ends_at: float
 
 
 class Pattern(NamedTuple):
@@ -237,6 +246,8 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     came_from: str = ""  # the incident in which people had the episode before
     tallies: tuple[Tally, ...] = ()
     near: tuple[str, ...] = ()  # what of the topology a told alert belongs to: where several come together
+    ack_by: float | None = None  # when its incident escalates unless somebody acknowledges it
+    domain: str = ""  # of an incident that escalates: whose roles are told
 
 
 class Regrouped(Struct, frozen=True, gc=False, tag="regrouped", tag_field="t", omit_defaults=True):
@@ -274,6 +285,50 @@ class Voted(Struct, frozen=True, gc=False, tag="voted", tag_field="t", omit_defa
     comment: str = ""
 
 
+class Acknowledged(Struct, frozen=True, gc=False, tag="acknowledged", tag_field="t", omit_defaults=True):
+    """Somebody has an incident in hand, for the first time since people were told: by a vote of any kind, from any side."""
+
+    at: float
+    incident: str
+    who: str
+    source: str = ""  # as Voted's
+    severity: str = ""
+    after: float = 0.0  # s since people were told
+
+
+class Escalated(Struct, frozen=True, gc=False, tag="escalated", tag_field="t", omit_defaults=True):
+    """Nobody acknowledged an incident in time: `tell` are told as well, or `again` those who were told before."""
+
+    at: float
+    incident: str
+    level: int  # how many times by now, from 1
+    tell: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+    ack_by: float | None = None  # when the next step is due; None: it was the last
+    severity: str = ""
+    reason: str = ""  # for people
+
+
+class WindowOpened(Struct, frozen=True, gc=False, tag="window_opened", tag_field="t", omit_defaults=True):
+    """Somebody's deployment window opens, or goes on: its lease is renewed. Nothing happens to another owner's."""
+
+    at: float
+    name: str
+    owner: str
+    matchers: tuple[str, ...]  # as Alertmanager writes them; all have to match
+    severities: tuple[str, ...]
+    ends_at: float  # unless it is renewed
+    comment: str = ""
+
+
+class WindowClosed(Struct, frozen=True, gc=False, tag="window_closed", tag_field="t", omit_defaults=True):
+    """A deployment window is over: its lease ended, or somebody ended it."""
+
+    at: float
+    name: str
+    reason: str = ""  # for people
+
+
 class Delivered(Struct, frozen=True, gc=False, tag="delivered", tag_field="t", omit_defaults=True):
     """What became of one outbox row."""
 
@@ -285,6 +340,71 @@ class Delivered(Struct, frozen=True, gc=False, tag="delivered", tag_field="t", o
     ref: str = ""
 
 
+class EpisodeMuted(Struct, frozen=True, gc=False, tag="muted", tag_field="t", omit_defaults=True):
+    """The watcher saw that a silence in Alertmanager hides it."""
+
+    at: float
+    episode: str
+    fingerprint: str
+    silence_id: str
+    created_by: str
+    ends_at: float  # of the silence
+    alert: Alert | None = None  # what is decided anew when a silence of ours ends early; with its first silence
+    group_key: str = ""
+
+
+class EpisodeUnmuted(Struct, frozen=True, gc=False, tag="unmuted", tag_field="t", omit_defaults=True):
+    """That silence hides it no longer."""
+
+    at: float
+    episode: str
+    fingerprint: str
+    silence_id: str
+
+
+class SenderKnown(Struct, frozen=True, gc=False, tag="sender", tag_field="t", omit_defaults=True):
+    """Webhooks with this externalURL come from the Alertmanagers that are watched."""
+
+    at: float
+    url: str
+
+
+class Hides(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What exact matchers would have hidden in the stored history, in episodes."""
+
+    since: float
+    episodes: int = 0
+    incidents: int = 0
+    noise: int = 0
+    real: int = 0  # a disputed one counts as real
+    unanswered: int = 0
+    told: int = 0
+    guarded: int = 0  # covered by guard.never_suppress
+    sample: tuple[str, ...] = ()  # some of the episodes, the real ones first
+
+
+class SilenceProposed(Struct, frozen=True, gc=False, tag="silence_proposed", tag_field="t", omit_defaults=True):
+    """A silence that votes would justify: its matchers are to be replayed over the stored history first."""
+
+    at: float
+    pattern: Pattern
+    matchers: tuple[tuple[str, str], ...]
+    ends_at: float  # if it were asked for now
+    evidence: str  # of the votes, see state.silences.evidence_of: other votes are another proposal
+    episodes: tuple[str, ...]
+
+
+class SilenceReplayed(Struct, frozen=True, gc=False, tag="silence_replayed", tag_field="t", omit_defaults=True):
+    """What the proposed silence would have hidden; `why` it must not be written, empty if it may be."""
+
+    at: float
+    pattern: Pattern
+    evidence: str
+    hides: Hides
+    why: str = ""
+    model: str = ""  # version of what scored then
+
+
 class SilenceAsked(Struct, frozen=True, gc=False, tag="silence_asked", tag_field="t", omit_defaults=True):
     at: float
     pattern: Pattern
@@ -292,6 +412,8 @@ class SilenceAsked(Struct, frozen=True, gc=False, tag="silence_asked", tag_field
     reason: str
     comment: str
     episodes: tuple[str, ...]  # the evidence
+    matchers: tuple[tuple[str, str], ...] = ()
+    created_by: str = ""
 
 
 class SilenceSettled(Struct, frozen=True, gc=False, tag="silence_settled", tag_field="t", omit_defaults=True):
@@ -299,6 +421,57 @@ class SilenceSettled(Struct, frozen=True, gc=False, tag="silence_settled", tag_f
     pattern: Pattern
     outcome: str  # active | failed | ended
     silence_id: str = ""
+
+
+class SilenceChanged(Struct, frozen=True, gc=False, tag="silence_changed", tag_field="t", omit_defaults=True):
+    """What the watcher found of a silence of ours: "active", an older one of ours that was taken up; "theirs", edited."""
+
+    at: float
+    pattern: Pattern
+    silence_id: str
+    state: str  # active | theirs
+    ends_at: float
+    why: str = ""
+    mark: str = ""  # of the comment that it has there
+
+
+class SilenceEnded(Struct, frozen=True, gc=False, tag="silence_ended", tag_field="t", omit_defaults=True):
+    """A silence of ours is over: it expired, we ended it early, or a person did."""
+
+    at: float
+    pattern: Pattern
+    silence_id: str
+    why: str  # a sentence
+    hidden: int  # episodes that it hid while it stood, as far as the watcher saw them
+    cause: str = "expired"  # expired | revoked (by a person) | lost | votes | severity | burst | anomaly | guard
+
+
+class SilenceReported(Struct, frozen=True, gc=False, tag="silence_reported", tag_field="t", omit_defaults=True):
+    """People are told of the end of a silence."""
+
+    at: float
+    pattern: Pattern
+
+
+class DigestDue(Struct, frozen=True, gc=False, tag="digest_due", tag_field="t", omit_defaults=True):
+    """What was kept back in (since, until] is summed up for one receiver."""
+
+    at: float
+    receiver: str  # who gets it
+    since: float
+    until: float
+    of: tuple[str, ...] = ()  # the receivers it was kept back from; "" stands for decisions that named none
+    after: int = 0  # log rows up to this one have nothing of it: where reading begins
+    upto: int = 0  # log rows up to this one will have nothing of the next one
+
+
+class ReviewDue(Struct, frozen=True, gc=False, tag="review_due", tag_field="t", omit_defaults=True):
+    """Our silences of (since, until] are reviewed for one receiver."""
+
+    at: float
+    receiver: str
+    since: float
+    until: float
 
 
 class Swept(Struct, frozen=True, gc=False, tag="swept", tag_field="t", omit_defaults=True):
@@ -316,10 +489,24 @@ Event = (
     | IncidentClosed
     | Regrouped
     | Voted
+    | Acknowledged
+    | Escalated
+    | WindowOpened
+    | WindowClosed
     | Delivered
     | SilenceAsked
     | SilenceSettled
+    | EpisodeMuted
+    | EpisodeUnmuted
+    | SenderKnown
+    | SilenceProposed
+    | SilenceReplayed
+    | SilenceChanged
+    | SilenceEnded
     | Swept
+    | SilenceReported
+    | DigestDue
+    | ReviewDue
 )
 
 
@@ -348,7 +535,7 @@ class Feedback(Struct, frozen=True):
 
 # ------------------------------------------------------------------------------------------------------- towards people
 
-DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence"]
+DeliveryKind = Literal["notify", "update", "raise", "reminder", "resolve", "silence", "digest"]
 
 
 class Delivery(Struct, frozen=True, gc=False):
@@ -360,11 +547,11 @@ class Delivery(Struct, frozen=True, gc=False):
     kind: DeliveryKind
     received_at: float  # when the oldest alert in it was received, or its hold released: latency is measured from here
     alerts: int = 1
-    body: str = ""  # JSON of a SilenceRequest for kind "silence"
+    body: str = ""  # JSON of a SilenceRequest for kind "silence", of an event for "digest"; of "raise", the note if not a decision's
 
 
 class SilenceRequest(Struct, frozen=True):
-    """A silence to create in Alertmanager; matchers are exact and sorted by name."""
+    """A silence to create in Alertmanager, or to `end` there; matchers are exact and sorted by name."""
 
     pattern: Pattern
     matchers: tuple[tuple[str, str], ...]
@@ -373,6 +560,8 @@ class SilenceRequest(Struct, frozen=True):
     comment: str
     reason: str = "false_positive"
     episodes: tuple[str, ...] = ()
+    end: bool = False
+    silence_id: str = ""  # of the one to end; empty: the one of ours with these matchers
 
 
 class Line(Struct, frozen=True):

@@ -39,10 +39,11 @@ from sidecar.pipeline import Inputs
 from sidecar.rules.base import Batch, Facts, changed, fold_keys, refined
 from sidecar.scoring import Scorers
 from sidecar.state import VERSION, State, keys_of
+from sidecar.state.digests import PAST
 from sidecar.store import log, projections
 from sidecar.store.engine import Database
 
-RULE: Final = "import"  # names these decisions: `sidecar backfill` goes on after them
+RULE: Final = PAST  # names these decisions: `sidecar backfill` goes on after them
 WHY: Final = "history, recorded after it was over: nobody was told"
 ROW_CHANGES: Final = 600  # beginnings and ends in one log row
 PROJECTED_ROWS: Final = 8  # at once: a running sidecar has to wait for as long
@@ -183,7 +184,7 @@ class Historian:
         received = tuple([Received(change.alert, at=at) for change in new if change.truth is None])
         votes = tuple([self._vote(change) for change in new if change.truth is not None])
         inputs = Inputs(received, votes)
-        plan = pipeline.plan(inputs, self.state, self._scorers, self._config, at, rules=(self._history,))
+        plan = pipeline.plan(inputs, self.state, self._scorers, self._config, at, rules=(self._history,), duties=())
         if plan.deliveries or any(one.verdict is not Verdict.DIGEST for one in plan.decisions):
             raise SidecarError(
                 f"people would be told of what happened {at}: that is a defect, and nothing was recorded"

@@ -2,6 +2,7 @@
 
     observe    each alert becomes an event, and the state folds it; a new episode gets its observation first (arrival.py)
     take in    votes, outcomes, and what the shell hands in ready-made, become events
+    release    what was held long enough is decided anew, and what new evidence speaks about (release.py)
     score      all new observations at once
     refine     the rules, in order, over all decisions
     settle     decisions become events and deliveries; incidents that cleared are resolved (settlement.py)
@@ -16,17 +17,30 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from models.features import vector
 from models.statistics import Keys
-from sidecar.arrival import observe
+from sidecar.arrival import end_forgotten, end_unsent, observe
 from sidecar.config import Config
-from sidecar.domain import Decision, Delivery, EpisodeEnded, IncidentClosed, Pattern, Plan, Received, Swept, Verdict
+from sidecar.domain import (
+    Acknowledged,
+    Decision,
+    Delivery,
+    EpisodeEnded,
+    Event,
+    IncidentClosed,
+    Pattern,
+    Plan,
+    Swept,
+    Verdict,
+    Voted,
+)
 from sidecar.draft import Draft, Inputs, scored_as
+from sidecar.release import release, release_freed
 from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
 from sidecar.scoring import Scoring, standing_in
-from sidecar.settlement import settle, silences
+from sidecar.settlement import settle
 from sidecar.state import State, pattern_of
+from sidecar.state.silences import fresh
 
 
 def plan(
@@ -42,49 +56,47 @@ def plan(
     draft = Draft(now, state, config, min((one.at for one in inputs.received), default=now))
     for received in inputs.received:
         observe(received, draft)
-    voted = _take_in(inputs, draft)
-    _release_holds(draft)
+    voted, asked = _take_in(inputs, draft)
+    release(inputs, draft)
+    release_freed(draft)
     _close_settled(draft)
-    facts = Facts(now, config, state, voted, scoring.certificate, tuple(inputs.asks))
+    facts = Facts(now, config, state, voted, scoring.certificate, asked)
     batch = refine(Batch(_scored(draft, scoring)), facts, rules)
     decisions = (*batch.decisions, *draft.ready)
-    deliveries = [*settle(decisions, batch.moves, draft), *silences(batch.silences, draft), *_do(duties, facts, draft)]
+    deliveries = [*settle(decisions, batch.moves, draft), *_do(duties, facts, draft)]
     return Plan(tuple(draft.events), decisions, tuple(deliveries))
 
 
 # ---------------------------------------------------------------------------------------------------------------- take in
 
 
-def _take_in(inputs: Inputs, draft: Draft) -> frozenset[Pattern]:
-    voted = set()
+def _take_in(inputs: Inputs, draft: Draft) -> tuple[frozenset[Pattern], tuple[Event, ...]]:
+    """(patterns that votes touched, what was handed in and is news)."""
+    voted, asked = set(), []
     for vote in inputs.votes:
+        _acknowledge(vote, draft)
         draft.record(vote)
         voted.add(pattern_of(Keys(*vote.keys)))
-    for event in (*inputs.outcomes, *inputs.asks):
-        draft.record(event)
+    for outcome in inputs.outcomes:
+        draft.record(outcome)
+    for event in inputs.asks:
+        if isinstance(event, EpisodeEnded):
+            end_unsent(event, draft)
+        elif fresh(draft.state, event):
+            draft.record(event)
+            asked.append(event)
     if inputs.sweep_before is not None:
-        _end_forgotten(inputs.sweep_before, draft)
+        end_forgotten(inputs.sweep_before, draft)
         draft.record(Swept(draft.now, inputs.sweep_before))
-    return frozenset(voted)
+    return frozenset(voted), tuple(asked)
 
 
-def _end_forgotten(before: float, draft: Draft) -> None:
-    """What nobody has sent for so long is over: else people's message of it would stay open for good."""
-    for fingerprint, known in list(draft.state.episodes.items()):
-        if known.ended_at is None and known.last_seen < before:
-            draft.ended.append(known)
-            draft.record(EpisodeEnded(draft.now, known.episode, fingerprint, known.last_seen))
-
-
-def _release_holds(draft: Draft) -> None:
-    """What was held long enough is decided again, with what is known now."""
-    state = draft.state
-    for fingerprint, hold in list(state.holds.items()):
-        known = state.episodes.get(fingerprint)
-        if hold.due <= draft.now and known is not None and known.ended_at is None:
-            held = Received(hold.alert, hold.group_key, given=hold.given)
-            draft.candidates.append((held, known.keys, known.episode))
-            draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
+def _acknowledge(vote: Voted, draft: Draft) -> None:
+    """Whoever says something of an incident has it in hand."""
+    known = draft.state.escalations.get(vote.incident)
+    if known is not None and known.acked_at is None and not vote.retracted:
+        after = max(0.0, draft.now - known.told_at)
+        draft.record(Acknowledged(draft.now, vote.incident, vote.who, vote.source, known.severity, after))
 
 
 def _close_settled(draft: Draft) -> None:
@@ -101,7 +113,9 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     scores, model = scoring.score(draft.observations)
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
-        known = score if score is not None and 0.0 <= score <= 1.0 else None  # what is no probability, or NaN, says nothing
+        known = (
+            score if score is not None and 0.0 <= score <= 1.0 else None
+        )  # what is no probability, or NaN, says nothing
         scored = scored_as(draft.config, received, keys, episode, observation, known, model)
         decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}")
         decisions.append(decision if received.given is None else standing_in(decision, received.given))
@@ -139,6 +153,8 @@ def _held_once(decision: Decision, facts: Facts) -> Decision:
     """Nothing is held by its score twice; a maintenance window may begin while it waits."""
     hold = facts.state.holds.get(decision.scored.alert.fingerprint)
     if decision.verdict is not Verdict.HOLD or hold is None or decision.reasons[-1].rule != "suppression_by_score":
+        return decision
+    if hold.due > facts.now:  # looked at early: it waits on, no longer than it would have
         return decision
     route = facts.config.route(decision.scored.pattern.severity, decision.scored.alert.labels, facts.now)
     return refined(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -13,13 +12,11 @@ from sidecar.domain import (
     Decision,
     Delivery,
     Move,
-    SilenceAsked,
-    SilenceRequest,
     Verdict,
 )
 from sidecar.draft import Draft
 from sidecar.rules.base import TELLS, guarded
-from sidecar.state import Episode, key_of
+from sidecar.state import Episode
 
 
 def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -> Iterable[Delivery]:
@@ -75,12 +72,18 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
     over = incident is not None and incident.firing == 0 and decision.incident not in draft.state.settling
+    kind = "reminder" if decision.reasons and decision.reasons[-1].rule == "exact_deduplication" else "raise"
+    refires = tells and incident is not None and incident.firing == 0 and bool(incident.told)
+    ack_by, domain = None, ""
+    if tell or refires or (again and kind == "raise"):
+        ack_by = draft.config.acknowledged_by(scored.pattern.severity, draft.now)
+        domain = draft.config.domain_of(scored.alert.labels) if ack_by is not None else ""
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
-        came_from, decision.tallies, scored.near if tells and scored.observation else (),
+        came_from, decision.tallies, scored.near if tells and scored.observation else (), ack_by, domain,
     )  # fmt: skip
     draft.record(event)
     if came_from:
@@ -92,7 +95,6 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         if tell:
             telling.tell.update(dict.fromkeys(tell))
         if again:
-            kind = "reminder" if decision.reasons[-1].rule == "exact_deduplication" else "raise"
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
         if decision.verdict is Verdict.FOLD:
@@ -157,18 +159,3 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
 def _delivery(name: str, target: str, kind: str, n: int, telling: _Telling, draft: Draft) -> Delivery:
     key = f"{name}/{target}/{kind}/{n}"
     return Delivery(key, target, name, kind, draft.since, max(1, telling.alerts))  # type: ignore[arg-type]
-
-
-def silences(requests: Iterable[SilenceRequest], draft: Draft) -> Iterable[Delivery]:
-    """Record the silences that are asked for, and send them on their way."""
-    for request in requests:
-        event = SilenceAsked(
-            draft.now, request.pattern, request.ends_at, request.reason, request.comment, request.episodes
-        )
-        draft.record(event)
-        key = key_of(request.pattern)
-        body = msgspec.json.encode(request).decode()
-        name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()  # a pattern can be longer than an index takes
-        yield Delivery(
-            f"silence/{name}/{int(request.ends_at)}", "silence", f"silence-{name}", "silence", draft.now, body=body
-        )

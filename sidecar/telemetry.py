@@ -12,7 +12,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import sidecar
-from sidecar.domain import SEVERITY_RANK, Decision, Plan, Received, severity_of
+from sidecar.domain import SEVERITY_RANK, Acknowledged, Decision, Escalated, Plan, Received, SilenceEnded, severity_of
+from sidecar.state import State
 
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
 LONGEST_DOMAIN: Final = 40  # a `domain` label comes from outside
@@ -32,6 +33,7 @@ REPORTED: Final = {  # a metric of `sidecar report` -> the gauge that shows it
     "notification_success": ("sidecar_notification_success_ratio", "Share of the settled messages that arrived"),
     "grouping_efficiency": ("sidecar_alerts_per_interruption", "Alerts told per interruption"),
 }
+ACKNOWLEDGED_BUCKETS: Final = (30, 60, 120, 300, 600, 1800, 3600, 14_400, 86_400)  # s; the SLAs are 5 min to 4 h
 PER_NOTIFICATION: Final = (1, 2, 3, 5, 10, 20, 50, 100, 500)
 
 
@@ -74,7 +76,33 @@ class Metrics:
             buckets=PER_NOTIFICATION,
             registry=registry,
         )
+        self.acknowledged = Histogram(
+            "sidecar_time_to_acknowledge_seconds",
+            "From the first message of an incident to the first vote on it, by severity",
+            ["severity"],
+            buckets=ACKNOWLEDGED_BUCKETS,
+            registry=registry,
+        )
+        self.escalations = Counter(
+            "sidecar_escalations",
+            "Incidents that nobody acknowledged in time, by severity, each time others were told",
+            ["severity"],
+            registry=registry,
+        )
         self.silences = Counter("sidecar_silences_created", "Silences created", ["reason"], registry=registry)
+        self.silences_active = Gauge("sidecar_silences_active", "Silences of ours that stand", registry=registry)
+        self.silences_ended = Counter("sidecar_silences_ended", "Their ends, by why", ["why"], registry=registry)
+        self.silenced_alerts = Gauge(
+            "sidecar_silenced_alerts", "Alerts that fire and are silenced in Alertmanager", ["by"], registry=registry
+        )
+        self.hidden = Counter(
+            "sidecar_silence_hidden_alerts",
+            "Alerts that silences of ours hid, by the time they ended",
+            registry=registry,
+        )
+        self.watch_up = Gauge(
+            "sidecar_watch_up", "1 while this Alertmanager answers the watcher", ["peer"], registry=registry
+        )
         self.feedback = Counter("sidecar_feedback", "Votes, by kind and source", ["kind", "source"], registry=registry)
         self.webhooks = Counter("sidecar_webhooks", "Webhooks answered, by status", ["status"], registry=registry)
         self.quarantined = Counter("sidecar_quarantined", "Alerts and payloads set aside", registry=registry)
@@ -85,6 +113,13 @@ class Metrics:
         self.reload_at = Gauge(
             "sidecar_config_last_reload_success_timestamp_seconds", "When a reload last worked", registry=registry
         )
+        self.digests = Counter(
+            "sidecar_digests",
+            "Digests, ends of silences and reviews that a channel took",
+            ["what"],
+            registry=registry,
+        )
+        self.digest_lines = Counter("sidecar_digest_lines", "Lines in them", registry=registry)
         self.depth = Gauge("sidecar_outbox_rows", "Outbox rows, by state", ["state"], registry=registry)
         self.waiting = Gauge("sidecar_intake_waiting_alerts", "Alerts waiting to be decided", registry=registry)
         self.behind = Gauge("sidecar_projection_lag_rows", "Log rows not yet in the tables", registry=registry)
@@ -170,14 +205,33 @@ class Metrics:
         made = Counts([(decision.verdict, _decisive(decision)) for decision in plan.decisions])
         for (verdict, rule), count in made.items():
             self.decisions.labels(verdict.value, rule).inc(count)
+        for event in plan.events:
+            if isinstance(event, Acknowledged):
+                self.acknowledged.labels(_known(event.severity)).observe(event.after)
+            elif isinstance(event, Escalated) and (event.tell or event.again):
+                self.escalations.labels(_known(event.severity)).inc()
+            elif type(event) is SilenceEnded:
+                self.silences_ended.labels(event.cause).inc()
+                self.hidden.inc(event.hidden)
+
+    def silenced(self, state: State) -> None:
+        """Show what silences hide now, and how many of ours stand."""
+        self.silences_active.set(sum(one.state == "active" for one in state.silences.values()))
+        ours = sum(any(by.silence_id in state.ours for by in one.by) for one in state.muted.values())
+        theirs = sum(state.silenced_by_people(fingerprint) for fingerprint in state.muted)
+        self.silenced_alerts.labels("us").set(ours)
+        self.silenced_alerts.labels("people").set(theirs)
 
     def alerts(self, received: Iterable[Received], domain_of: Callable[[dict[str, str]], str]) -> None:
         """Count the alerts of a webhook that was committed."""
         seen = Counts([(domain_of(one.alert.labels), one.alert.labels.get("severity", "")) for one in received])
         for (domain, spelled), count in seen.items():
             severity = severity_of({"severity": spelled})
-            known = severity if severity in SEVERITY_RANK else "other"
-            self.received.labels(domain if len(domain) <= LONGEST_DOMAIN else "other", known).inc(count)
+            self.received.labels(domain if len(domain) <= LONGEST_DOMAIN else "other", _known(severity)).inc(count)
+
+
+def _known(severity: str) -> str:
+    return severity if severity in SEVERITY_RANK else "other"
 
 
 def _decisive(decision: Decision) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from models.explanation import reasons as in_words
 from sidecar.context import Measured, line_of
 from sidecar.errors import UnknownEpisode
-from sidecar.store import contexts, queries
+from sidecar.store import contexts, digests, queries
 from sidecar.store.engine import Database
 from sidecar.store.queries import DecisionRow, EpisodeRow
 
@@ -22,8 +22,16 @@ async def tell(database: Database, word: str) -> str:
         decided = (await queries.decisions_of(connection, [row.episode])).get(row.episode, [])
         sent = await queries.deliveries_of(connection, row.incident) if row.incident else []
         said = await queries.votes_on(connection, [row.episode])
+        listed = await digests.listing(connection, row.episode, row.first_seen)
         measured = (await contexts.of(connection, [row.episode])).get(row.episode, [])
-    parts = [_seen(row), _measured(measured), *(_decided(one) for one in decided), _sent(sent), _said(said)]
+    parts = [
+        _seen(row),
+        _measured(measured),
+        *(_decided(one) for one in decided),
+        _sent(sent),
+        _listed(listed),
+        _said(said),
+    ]
     others = [one.episode for one in found[1:]]
     if others:
         parts.append("Others that match: " + ", ".join(others))
@@ -80,6 +88,10 @@ def _sent(rows: list[dict[str, object]]) -> str:
         when = at(float(str(row["at"])))
         lines.append(f"  {when}  {row['receiver']}  {row['kind']}: attempt {row['n']} {row['outcome']}{why}")
     return "\n".join(lines)
+
+
+def _listed(digests: list[tuple[str, str, float]]) -> str:
+    return "\n".join(f"{at(when)}  in the digest of {receiver} ({name})" for name, receiver, when in digests)
 
 
 def _said(rows: list[dict[str, object]]) -> str:

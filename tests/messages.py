@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sidecar.bulletin import Bulletin, Item
 from sidecar.channels.email import EmailConfig
 from sidecar.channels.log import LogConfig
 from sidecar.channels.msteams import MsTeamsConfig
@@ -108,6 +109,40 @@ def odd_message(kind: str, text: str, lines: int = 1) -> Message:
         note=text,
         model=text,
     )
+
+
+def make_bulletin(lines: int = 1) -> Bulletin:
+    """A digest with two links on each line."""
+    links = "https://sidecar.example.org/v/"
+    items = tuple(
+        Item(
+            title=f"HighLatency on checkout-{number} (payments)",
+            facts=(
+                "12 times, usually over after 4 min",
+                "score 0.86 to 0.97",
+                "suppressed: like what people call noise",
+            ),
+            links=(("noise", f"{links}n-{number}"), ("real", f"{links}r-{number}")),
+            episodes=(f"00000000000000{number % 256:02x}-{int(T0 * 1000)}",),
+            data={"count": 12, "lowest": 0.86, "highest": 0.97, "answered": 0},
+        )
+        for number in range(lines)
+    )
+    return Bulletin(
+        "digest-default-1795316400", "default", "digest", "12 alerts were kept back from default", T0 - 86400, T0,
+        ("Nothing of it interrupted anybody.",), items, 0, ("React 👍 useful or 👎 noise.",),
+    )  # fmt: skip
+
+
+def odd_bulletin(text: str, lines: int = 1) -> Bulletin:
+    """A bulletin with `text` in every place that a sender of alerts can fill."""
+    plain = make_bulletin(lines)
+    good = plain.items[0].links
+    items = tuple(
+        Item(text, (text,) * 20, ((text, text), good[1]) if number % 2 else good, ("e-1",), {"reason": text})
+        for number in range(lines)
+    )
+    return replace(plain, title=text, receiver=text, lead=(text,) * 20, foot=(text,) * 20, items=items)
 
 
 def make_silence(**changes: Any) -> SilenceRequest:

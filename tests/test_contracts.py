@@ -120,6 +120,7 @@ def test_one_place_opens_the_http_session():
     assert {path for path in makers if not path.startswith("sidecar/demo/")} == {
         "sidecar/app.py",
         "sidecar/watch/prometheus.py",
+        "sidecar/watch/running.py",
     }
     assert len(found["sidecar/app.py"]) == 1
 

@@ -25,6 +25,7 @@ import aiosmtplib
 import msgspec
 from msgspec import Struct
 
+from sidecar.bulletin import Bulletin
 from sidecar.channels.settings import ChannelConfig, redact, reveal
 from sidecar.channels.wire import encode_json, origin, quote, retry_after
 from sidecar.domain import DeliveryKind, Message, Outcome, Rejected, Retry, Sent, SilenceRequest
@@ -40,7 +41,7 @@ FAILURES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((aiohttp.ClientSSLError, ssl.SSLError), "TLS: the handshake failed"),
     ((aiohttp.InvalidURL,), "the URL is not valid"),
 )
-EVERY_KIND: frozenset[DeliveryKind] = frozenset({"notify", "update", "raise", "reminder", "resolve"})
+EVERY_KIND: frozenset[DeliveryKind] = frozenset({"notify", "update", "raise", "reminder", "resolve", "digest"})
 
 # ------------------------------------------------------------------------------------------------------------- the steps
 
@@ -102,7 +103,7 @@ Step = Request | Mail | Print
 
 # ---------------------------------------------------------------------------------------------------------- the protocol
 
-M = TypeVar("M", Message, SilenceRequest)
+M = TypeVar("M", Message, Message | Bulletin, SilenceRequest)
 C = TypeVar("C", bound=ChannelConfig)
 Exchange = Generator[Step, Response, Outcome]
 
@@ -121,6 +122,7 @@ class Channel(ABC, Generic[M, C]):
     config_key: ClassVar[str]  # the key in a receiver's configuration
     Config: ClassVar[type[ChannelConfig]]
     edits: ClassVar[bool] = False  # can change a message that was sent
+    taps: ClassVar[bool] = False  # cannot take reactions: its messages get links to answer by
     kinds: ClassVar[frozenset[DeliveryKind]]  # worth sending here; others end as Sent without a word
     rate: ClassVar[Rate]
 
@@ -148,7 +150,7 @@ class Channel(ABC, Generic[M, C]):
         return Sent(found or ref)
 
 
-def wanted(message: Message | SilenceRequest, config: ChannelConfig, kinds: frozenset[DeliveryKind]) -> bool:
+def wanted(message: Message | Bulletin | SilenceRequest, config: ChannelConfig, kinds: frozenset[DeliveryKind]) -> bool:
     """Whether this channel says anything about this kind of message at all."""
     if isinstance(message, SilenceRequest):
         return True
@@ -203,7 +205,7 @@ def http_request(
 async def send(
     session: aiohttp.ClientSession,
     channel: Channel[Any, Any],
-    message: Message | SilenceRequest,
+    message: Message | Bulletin | SilenceRequest,
     config: ChannelConfig,
     ref: str = "",
     *,

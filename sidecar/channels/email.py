@@ -11,11 +11,13 @@ import re
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formataddr, getaddresses
+from functools import lru_cache
 from typing import Any, ClassVar
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from sidecar.bulletin import Bulletin
 from sidecar.channels import prose
 from sidecar.channels.base import Channel, Mail, Rate, Response, Step
 from sidecar.channels.settings import ChannelConfig, TlsConfig, reveal
@@ -25,6 +27,7 @@ from sidecar.domain import Message, Outcome, Rejected, Retry, Sent
 SUBJECT_LIMIT = 200  # characters; more is cut by every mail client
 CLIP = 100_000  # bytes of HTML; Gmail clips above 102 KB
 LINES_SHOWN = 40
+ITEMS_SHOWN = 100  # lines of a bulletin
 SUBMISSIONS = 465  # implicit TLS, RFC 8314
 HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 OURS = frozenset({"from", "to", "subject", "date", "message-id", "content-type", "mime-version", "in-reply-to"})
@@ -108,17 +111,18 @@ class EmailConfig(ChannelConfig):
         )
 
 
-class Email(Channel[Message, EmailConfig]):
+class Email(Channel[Message | Bulletin, EmailConfig]):
     name = "email"
     config_key = "email_configs"
     Config = EmailConfig
-    kinds = frozenset({"notify", "raise", "reminder", "resolve"})
+    kinds = frozenset({"notify", "raise", "reminder", "resolve", "digest"})
+    taps = True
     rate = Rate(2.0, 20.0)
 
     def destination(self, config: EmailConfig) -> str:
         return config.smarthost
 
-    def render(self, message: Message, config: EmailConfig, ref: str) -> list[Step]:  # noqa: ARG002 a mail is never edited
+    def render(self, message: Message | Bulletin, config: EmailConfig, ref: str) -> list[Step]:  # noqa: ARG002 a mail is never edited
         host, _, port = config.smarthost.rpartition(":")
         return [
             Mail(
@@ -152,28 +156,46 @@ class Email(Channel[Message, EmailConfig]):
 # --------------------------------------------------------------------------------------------------------------- the mail
 
 
-def compose(message: Message, config: EmailConfig) -> bytes:
+def compose(message: Message | Bulletin, config: EmailConfig) -> bytes:
     """The mail without Date. Deterministic: its Message-ID and boundary are hashes of what it tells."""
-    domain = parse_addresses(config.from_)[0][1].rpartition("@")[2]
+    if isinstance(message, Bulletin):
+        name = f"{prose.BULLETIN} {message.title}"
+        mail = _headed(prose.one_line(name, SUBJECT_LIMIT), _hash(message.incident, message.what), config)
+        return _filled(mail, bulletin_text(message), bulletin_html(message), config)
     told = (message.dedup_key, message.kind, message.status, message.severity, message.note)
-    identity, root = _hash(*told), f"<incident-{_hash(message.dedup_key)}@{domain}>"
+    mail = _headed(subject(message), _hash(*told), config)
+    root = f"<incident-{_hash(message.dedup_key)}@{_domain(config)}>"
+    mail["In-Reply-To"] = mail["References"] = root  # nobody sent the root: clients thread by it all the same
+    if message.severity == "CRITICAL" and message.status == "firing":
+        mail["Importance"] = "high"
+    return _filled(mail, text_of(message), html_of(message), config)
+
+
+def _domain(config: EmailConfig) -> str:
+    return parse_addresses(config.from_)[0][1].rpartition("@")[2]
+
+
+def _headed(said: str, identity: str, config: EmailConfig) -> EmailMessage:
+    domain = _domain(config)
     mail = EmailMessage(policy=SMTP)
     mail["From"] = ", ".join(formataddr(pair) for pair in parse_addresses(config.from_)[:1])
     mail["To"] = ", ".join(formataddr(pair) for pair in parse_addresses(config.to))
-    mail["Subject"] = subject(message)
+    mail["Subject"] = said
     mail["Message-ID"] = f"<{identity}@{domain}>"
-    mail["In-Reply-To"] = mail["References"] = root  # nobody sent the root: clients thread by it all the same
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notes in return
     mail["X-Auto-Response-Suppress"] = "All"  # the same for Exchange
     mail["List-Id"] = f"<alertmanager-sidecar.{domain}>"
-    if message.severity == "CRITICAL" and message.status == "firing":
-        mail["Importance"] = "high"
+    return mail
+
+
+def _filled(mail: EmailMessage, plain: str, html: str, config: EmailConfig) -> bytes:
+    """With the configured headers, and both parts."""
     for name, text in config.usable_headers().items():
         del mail[name]
         mail[name] = text
-    mail.set_content(text_of(message), cte="quoted-printable")
-    mail.add_alternative(html_of(message), subtype="html", cte="quoted-printable")
-    mail.set_boundary(f"=_{identity}")
+    mail.set_content(plain, cte="quoted-printable")
+    mail.add_alternative(html, subtype="html", cte="quoted-printable")
+    mail.set_boundary(f"=_{mail['Message-ID'][1:33]}")
     return mail.as_bytes()
 
 
@@ -233,97 +255,69 @@ def _page(message: Message, count: int) -> str:
     ]
     status = "RESOLVED" if message.status == "resolved" else "FIRING"
     colour = "resolved" if status == "RESOLVED" else {"WARNING": "warning", "INFO": "info"}.get(message.severity, "")
-    return PAGE.render(
-        colour=colour,
-        title=f"{status}: {prose.one_line(message.title, SUBJECT_LIMIT)}",
-        note=prose.one_line(message.note, 400),
-        facts=prose.facts(message),
-        alerts=alerts,
-        more=prose.more_line(message, count),
-        score=prose.score_line(message),
-        reasons=prose.reasons(message),
-        why=prose.why_told(message),
-        links=prose.links(message),
+    return (
+        _pages()
+        .get_template("email.html")
+        .render(
+            colour=colour,
+            title=f"{status}: {prose.one_line(message.title, SUBJECT_LIMIT)}",
+            note=prose.one_line(message.note, 400),
+            facts=prose.facts(message),
+            alerts=alerts,
+            more=prose.more_line(message, count),
+            score=prose.score_line(message),
+            reasons=prose.reasons(message),
+            why=prose.why_told(message),
+            links=prose.links(message),
+        )
     )
 
 
-PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string("""\
-<!DOCTYPE html>
-<html>
-<head>
-<meta charset="utf-8">
-<style>
-body { font-family: Arial, sans-serif; }
-.header { background: #dc3545; color: white; padding: 20px; }
-.resolved { background: #28a745; }
-.warning { background: #ffc107; color: black; }
-.info { background: #0d6efd; }
-.content { padding: 20px; }
-.alert-box { border: 1px solid #ddd; margin: 10px 0; padding: 15px; }
-.label { display: inline-block; padding: 3px 8px; background: #f0f0f0; margin: 2px; }
-.metric { font-family: monospace; background: #f8f9fa; padding: 5px; }
-</style>
-</head>
-<body>
-<div class="header {{ colour }}"><h2>{{ title }}</h2></div>
-<div class="content">
-{% if note %}
-<p><strong>{{ note }}</strong></p>
-{% endif %}
-{% for name, text in facts %}
-<p><strong>{{ name }}:</strong> {{ text }}</p>
-{% endfor %}
-{% for alert in alerts %}
-<div class="alert-box">
-<h3>{{ alert.name }}</h3>
-<p>{{ alert.about }}</p>
-{% for name, text in alert.times %}
-<p><strong>{{ name }}:</strong> {{ text }}</p>
-{% endfor %}
-{% if alert.value %}
-<p class="metric"><strong>Current value:</strong> {{ alert.value }}</p>
-{% endif %}
-{% for sentence in alert.around %}
-<p class="metric">{{ sentence }}</p>
-{% endfor %}
-<div>
-{% for name, text in alert.labels %}
-<span class="label">{{ name }}: {{ text }}</span>
-{% endfor %}
-</div>
-{% if alert.source %}
-<p><a href="{{ alert.source }}">View in Prometheus</a></p>
-{% endif %}
-</div>
-{% endfor %}
-{% if more %}
-<p>{{ more }}</p>
-{% endif %}
-{% if score %}
-<p><strong>Score:</strong> {{ score }}</p>
-{% endif %}
-{% if reasons %}
-<ul>
-{% for reason in reasons %}
-<li>{{ reason }}</li>
-{% endfor %}
-</ul>
-{% endif %}
-{% if why %}
-<p><strong>Why you are told:</strong></p>
-<ul>
-{% for sentence in why %}
-<li>{{ sentence }}</li>
-{% endfor %}
-</ul>
-{% endif %}
-<hr>
-<p>
-{% for text, url in links %}
-<a href="{{ url }}">{{ text }}</a>{{ " | " if not loop.last else "" }}
-{% endfor %}
-</p>
-</div>
-</body>
-</html>
-""")
+@lru_cache(maxsize=1)
+def _pages() -> Environment:
+    loader = PackageLoader("sidecar.channels", ".")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------------- of a bulletin
+
+
+def bulletin_text(bulletin: Bulletin) -> str:
+    """The plain part: everything the HTML says."""
+    rows = [prose.one_line(bulletin.title, SUBJECT_LIMIT), "", *prose.sentences(bulletin.lead)]
+    for item in bulletin.items[:ITEMS_SHOWN]:
+        rows += ["", prose.item_title(item), *(f"- {said}" for said in prose.item_facts(item))]
+        rows += [f"  {text}: {url}" for text, url in prose.item_links(item)]
+    rows += ["", prose.more_items(bulletin, min(len(bulletin.items), ITEMS_SHOWN)), *prose.sentences(bulletin.foot)]
+    return "\n".join(rows) + "\n"
+
+
+def bulletin_html(bulletin: Bulletin) -> str:
+    """As `html_of`: lines are left out, half and half again, until no client clips it."""
+    count = min(len(bulletin.items), ITEMS_SHOWN)
+    page = _bulletin_page(bulletin, count)
+    while count and len(page.encode()) > CLIP:
+        count //= 2
+        page = _bulletin_page(bulletin, count)
+    return page
+
+
+def _bulletin_page(bulletin: Bulletin, count: int) -> str:
+    items = [
+        {"title": prose.item_title(item), "facts": prose.item_facts(item), "links": prose.item_links(item)}
+        for item in bulletin.items[:count]
+    ]
+    return (
+        _pages()
+        .get_template("email_bulletin.html")
+        .render(
+            title=prose.one_line(bulletin.title, SUBJECT_LIMIT),
+            lead=prose.sentences(bulletin.lead),
+            items=items,
+            more=prose.more_items(bulletin, count),
+            foot=prose.sentences(bulletin.foot),
+        )
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sidecar.bulletin import Bulletin
 from sidecar.channels import prose
 from sidecar.channels.base import EVERY_KIND, Channel, Print, Rate, Step
 from sidecar.channels.settings import ChannelConfig
@@ -9,6 +10,8 @@ from sidecar.domain import Line, Message
 
 LINES_SHOWN = 10
 WIDTH = 160  # characters of one row
+ITEMS_SHOWN = 50
+LONGEST = 600  # characters of a row of a bulletin: a link that is cut leads nowhere
 
 
 class LogConfig(ChannelConfig):
@@ -17,7 +20,7 @@ class LogConfig(ChannelConfig):
     path: str = ""
 
 
-class Log(Channel[Message, LogConfig]):
+class Log(Channel[Message | Bulletin, LogConfig]):
     name = "log"
     config_key = "log_configs"
     Config = LogConfig
@@ -27,8 +30,9 @@ class Log(Channel[Message, LogConfig]):
     def destination(self, config: LogConfig) -> str:
         return config.path or "stdout"
 
-    def render(self, message: Message, config: LogConfig, ref: str) -> list[Step]:  # noqa: ARG002 nothing printed is edited
-        return [Print(text_of(message), config.path)]
+    def render(self, message: Message | Bulletin, config: LogConfig, ref: str) -> list[Step]:  # noqa: ARG002 nothing printed is edited
+        text = bulletin_text(message) if isinstance(message, Bulletin) else text_of(message)
+        return [Print(text, config.path)]
 
 
 def text_of(message: Message) -> str:
@@ -75,3 +79,14 @@ def _why(message: Message) -> list[str]:
 
 def _links(message: Message) -> list[str]:
     return [f"↗ {text}: {url}" for text, url in prose.links(message)]
+
+
+def bulletin_text(bulletin: Bulletin) -> str:
+    """The box of a bulletin."""
+    rows = prose.sentences(bulletin.lead)
+    for item in bulletin.items[:ITEMS_SHOWN]:
+        rows += [f"• {prose.item_title(item)}", *(f"  {said}" for said in prose.item_facts(item))]
+        rows += [f"  ↗ {text}: {url}" for text, url in prose.item_links(item)]
+    rows += [prose.more_items(bulletin, min(len(bulletin.items), ITEMS_SHOWN)), *prose.sentences(bulletin.foot)]
+    body = "".join(f"│ {prose.clean(row, LONGEST)}\n" for row in rows if row)
+    return f"┌─ {prose.BULLETIN} {prose.one_line(bulletin.title, WIDTH)}\n{body}└─ {prose.one_line(bulletin.incident, WIDTH)}\n"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
+from sidecar.bulletin import Bulletin, Item
 from sidecar.channels import prose
 from sidecar.channels.base import Channel, Rate, Step, post_json
 from sidecar.channels.settings import ChannelConfig, SecretUrl, digest, reveal
@@ -51,18 +52,19 @@ class MsTeamsConfig(ChannelConfig):
         return self
 
 
-class MsTeams(Channel[Message, MsTeamsConfig]):
+class MsTeams(Channel[Message | Bulletin, MsTeamsConfig]):
     name = "msteams"
     config_key = "msteams_configs"
     Config = MsTeamsConfig
-    kinds = frozenset({"notify", "raise", "reminder", "resolve"})
+    kinds = frozenset({"notify", "raise", "reminder", "resolve", "digest"})
+    taps = True
     rate = Rate(1.0, 4.0)  # connectors took 4 requests a second (page above); a Workflow's own limit is not published
 
     def destination(self, config: MsTeamsConfig) -> str:
         return digest(reveal(config.webhook_url))
 
-    def render(self, message: Message, config: MsTeamsConfig, ref: str) -> list[Step]:  # noqa: ARG002 a Workflow answers no id
-        count = min(len(message.lines), LINES_SHOWN)
+    def render(self, message: Message | Bulletin, config: MsTeamsConfig, ref: str) -> list[Step]:  # noqa: ARG002 a Workflow answers no id
+        count = min(len(message.items if isinstance(message, Bulletin) else message.lines), LINES_SHOWN)
         envelope = envelope_of(message, count)
         while count and len(encode_json(envelope)) > BODY_LIMIT:
             count -= 1
@@ -70,16 +72,18 @@ class MsTeams(Channel[Message, MsTeamsConfig]):
         return [post_json(reveal(config.webhook_url), envelope, config)]
 
 
-def envelope_of(message: Message, count: int) -> dict[str, Any]:
-    """What a Workflow takes, with the first `count` alerts."""
+def envelope_of(message: Message | Bulletin, count: int) -> dict[str, Any]:
+    """What a Workflow takes, with the first `count` alerts, or lines."""
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": CARD_VERSION,
-        "body": body_of(message, count),
-        "actions": actions_of(message),
+        "body": bulletin_rows(message, count) if isinstance(message, Bulletin) else body_of(message, count),
+        "actions": [] if isinstance(message, Bulletin) else actions_of(message),
         "msteams": {"width": "full"},
-        "fallbackText": prose.heading(message, 200),
+        "fallbackText": prose.one_line(message.title, 200)
+        if isinstance(message, Bulletin)
+        else prose.heading(message, 200),
     }
     attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
     return {"type": "message", "attachments": [attachment]}
@@ -135,3 +139,25 @@ def _text(*runs: dict[str, Any]) -> dict[str, Any]:
 
 def _pair(name: str, text: str) -> dict[str, Any]:
     return _text(_run(f"{name}: ", weight="Bolder"), _run(text))
+
+
+# ----------------------------------------------------------------------------------------------------------- of a bulletin
+
+
+def bulletin_rows(bulletin: Bulletin, count: int) -> list[dict[str, Any]]:
+    title = _run(
+        f"{prose.BULLETIN} {prose.one_line(bulletin.title, 200)}", size="Large", weight="Bolder", color="Accent"
+    )
+    rows = [_text(title), *(_text(_run(said)) for said in prose.sentences(bulletin.lead))]
+    rows += [_item(item) for item in bulletin.items[:count]]
+    if more := prose.more_items(bulletin, count):
+        rows.append(_text(_run(more, isSubtle=True)))
+    return rows + [_text(_run(said, isSubtle=True)) for said in prose.sentences(bulletin.foot)]
+
+
+def _item(item: Item) -> dict[str, Any]:
+    items = [_text(_run(prose.item_title(item), weight="Bolder"))]
+    items += [_text(_run(f"• {said}")) for said in prose.item_facts(item)]
+    if answers := prose.item_links(item):
+        items.append({"type": "ActionSet", "actions": [_open(text, url) for text, url in answers]})
+    return {"type": "Container", "separator": True, "items": items}

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from sidecar.bulletin import Bulletin, Item
 from sidecar.domain import Line, Message, severity_of
 
 # Control characters (a terminal would obey them) and the marks that turn the direction of all the text after them.
@@ -17,6 +18,9 @@ LABELS_SHOWN = 30  # labels of one alert
 DESCRIPTION_LIMIT = 1000  # characters
 SENTENCE_LIMIT = 300
 RULES_SHOWN = 6
+FACTS_SHOWN = 6  # of one line of a bulletin: with its links it fits into one of Slack's sections
+LEAD_SHOWN = 6
+BULLETIN = "📋"
 SIGNS = {"CRITICAL": "🔴", "ERROR": "🟠", "WARNING": "🟠", "INFO": "🔵"}
 
 
@@ -179,3 +183,31 @@ def when(line: Line) -> list[tuple[str, str]]:
 def alert_name(line: Line) -> str:
     """Its alertname, with its severity in capitals."""
     return f"{one_line(line.alertname, LABEL_LIMIT) or 'an alert without a name'} ({one_line(severity_of(line.labels), 20)})"
+
+
+# ----------------------------------------------------------------------------------------------------------- of a bulletin
+
+
+def sentences(said: Iterable[str]) -> list[str]:
+    """What stands above the lines of a bulletin, or below them."""
+    return [text for each in list(said)[:LEAD_SHOWN] if (text := one_line(each, SENTENCE_LIMIT))]
+
+
+def item_title(item: Item) -> str:
+    return one_line(item.title, 200) or "an alert without a name"
+
+
+def item_facts(item: Item) -> list[str]:
+    return [text for each in item.facts[:FACTS_SHOWN] if (text := one_line(each, SENTENCE_LIMIT))]
+
+
+def item_links(item: Item) -> list[tuple[str, str]]:
+    """(text, URL) of the links that are safe to open and short enough for every channel."""
+    pairs = [(one_line(text, 60), safe_url(url, 500)) for text, url in item.links[:2]]
+    return [(text, url) for text, url in pairs if url and text]
+
+
+def more_items(bulletin: Bulletin, shown: int) -> str:
+    """`and 12 more lines`, for what is not shown; empty for none."""
+    left = bulletin.more + len(bulletin.items) - shown
+    return f"and {left} more line{'s' if left != 1 else ''}" if left > 0 else ""

@@ -1,6 +1,7 @@
 """Silences, through Alertmanager's API v2. A channel like the others, so a silence is durable and retried.
 
 The same POST twice makes two silences, so an equal one of ours is looked for first, and reused or extended.
+What is ended early is expired there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sidecar.channels.settings import ChannelConfig, Url, reveal
 from sidecar.channels.wire import format_time, quote
 from sidecar.domain import Outcome, Rejected, Retry, Sent, SilenceRequest
 
+NO_LIST = "Alertmanager answered 200 with a body that is not its list of silences"
 SAME = 1.0  # seconds; Alertmanager keeps milliseconds, and a second more or less is the same end
 
 
@@ -82,7 +84,7 @@ class Silence(Channel[SilenceRequest, SilenceConfig]):
         """Each Alertmanager in turn until one answers: peers of a cluster tell each other of silences."""
         outcome: Outcome = Retry("no Alertmanager is configured")
         for url in config.url:
-            outcome = yield from self._ask(message, config, url)
+            outcome = yield from (self._end if message.end else self._ask)(message, config, url)
             if not isinstance(outcome, Retry):
                 break
         return outcome
@@ -94,7 +96,7 @@ class Silence(Channel[SilenceRequest, SilenceConfig]):
             return outcome
         silences = _decoded(listed)
         if not isinstance(silences, list):
-            return Retry("Alertmanager answered 200 with a body that is not its list of silences")
+            return Retry(NO_LIST)
         ours = find_equal(silences, message)
         if ours and parse_time(ours.get("endsAt")) >= message.ends_at - SAME:
             return Sent(str(ours["id"]))
@@ -102,6 +104,26 @@ class Silence(Channel[SilenceRequest, SilenceConfig]):
         if ours and answer.status == 404:  # it expired between the two
             answer = yield _post(url, config, body_of(message, listed.at, None))
         return self.interpret(answer)
+
+    def _end(self, message: SilenceRequest, config: SilenceConfig, url: str) -> Generator[Step, Response, Outcome]:
+        """Expire it. One that is not there, or over, is done: 0.25 answers 500 for that, later ones 404."""
+        name = message.silence_id
+        if not name:
+            listed = yield _get(url, config)
+            outcome = classify_http(listed.status, listed.headers, listed.body, listed.at)
+            silences = _decoded(listed)
+            if not isinstance(outcome, Sent) or not isinstance(silences, list):
+                return outcome if not isinstance(outcome, Sent) else Retry(NO_LIST)
+            name = str((find_equal(silences, message) or {}).get("id", ""))
+        if not name:
+            return Sent()
+        answer = yield http_request(
+            "DELETE", f"{url.rstrip('/')}/api/v2/silence/{name}", config, headers=config.headers()
+        )
+        if answer.status == 404 or (answer.status == 500 and b"not found" in answer.body):
+            return Sent(name)
+        outcome = classify_http(answer.status, answer.headers, answer.body, answer.at)
+        return Sent(name) if isinstance(outcome, Sent) else outcome
 
 
 def _get(url: str, config: SilenceConfig) -> Request:

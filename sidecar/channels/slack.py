@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import SecretStr, field_validator, model_validator
 
+from sidecar.bulletin import Bulletin, Item
 from sidecar.channels import prose
 from sidecar.channels.base import (
     EVERY_KIND,
@@ -25,20 +25,27 @@ from sidecar.channels.base import (
     post_json,
     wanted,
 )
+from sidecar.channels.mrkdwn import (
+    BLOCKS_LIMIT,
+    FIELDS_LIMIT,
+    HEADER_LIMIT,
+    LABEL_CUT,
+    TEXT_LIMIT,
+    TOTAL_LIMIT,
+    bullets,
+    context,
+    escape,
+    fill,
+    header,
+    joined,
+    link,
+    mrkdwn,
+    section,
+    size,
+)
 from sidecar.channels.settings import ChannelConfig, SecretUrl, digest, reveal
 from sidecar.channels.wire import encode_json
 from sidecar.domain import Line, Message, Outcome, Rejected, Retry, Sent
-
-HEADER_LIMIT = 150  # characters, https://docs.slack.dev/reference/block-kit/blocks/header-block
-SECTION_LIMIT = 3000  # characters, https://docs.slack.dev/reference/block-kit/blocks/section-block
-FIELD_LIMIT = 2000  # characters of one of at most FIELDS_LIMIT fields, as above
-FIELDS_LIMIT = 10
-CONTEXT_LIMIT = 10  # elements, https://docs.slack.dev/reference/block-kit/blocks/context-block
-BLOCKS_LIMIT = 50  # https://docs.slack.dev/reference/block-kit/blocks
-TOTAL_LIMIT = 13_000  # undocumented: msg_blocks_too_long at ~13,200, https://github.com/slackapi/bolt-js/issues/2509
-TAIL_LIMIT = 1500  # characters of the reasons, and of the links; ours, as the next
-LABEL_CUT = 200  # characters of a label's value; ours, so that one alert leaves room for others
-TEXT_LIMIT = 4000  # characters recommended for `text`, https://docs.slack.dev/reference/methods/chat.postMessage
 
 # https://docs.slack.dev/reference/methods/chat.postMessage#errors; what passes by itself, all else needs a person.
 PASSING = frozenset(
@@ -69,7 +76,6 @@ WEBHOOK_ONLY = (
     "api_url is an incoming webhook: messages cannot be updated or threaded, and reactions are not counted as votes. "
     "Give bot_token and channel instead"
 )
-WHOLE_TEAM = re.compile(r"@(?=(?:here|channel|everyone)\b)", re.IGNORECASE)
 
 
 class SlackConfig(ChannelConfig):
@@ -148,7 +154,7 @@ class SlackConfig(ChannelConfig):
         return found
 
 
-class Slack(Channel[Message, SlackConfig]):
+class Slack(Channel[Message | Bulletin, SlackConfig]):
     name = "slack"
     config_key = "slack_configs"
     Config = SlackConfig
@@ -161,17 +167,18 @@ class Slack(Channel[Message, SlackConfig]):
             return config.channel
         return digest(reveal(config.api_url))
 
-    def render(self, message: Message, config: SlackConfig, ref: str) -> list[Step]:
+    def render(self, message: Message | Bulletin, config: SlackConfig, ref: str) -> list[Step]:
+        body = bulletin_body(message) if isinstance(message, Bulletin) else body_of(message)
         if not config.has_token:
-            if message.kind == "update":
-                return []
-            return [post_json(reveal(config.api_url), body_of(message), config)]
+            return [] if message.kind == "update" else [post_json(reveal(config.api_url), body, config)]
+        if isinstance(message, Bulletin):
+            return [_call(config, "chat.postMessage", {"channel": config.channel, **body})]
         channel, _, ts = ref.partition(":")
         if not ts:
             if message.kind in ("update", "resolve"):
                 return []
-            return [_call(config, "chat.postMessage", {"channel": config.channel, **body_of(message)})]
-        steps: list[Step] = [_call(config, "chat.update", {"channel": channel, "ts": ts, **body_of(message)})]
+            return [_call(config, "chat.postMessage", {"channel": config.channel, **body})]
+        steps: list[Step] = [_call(config, "chat.update", {"channel": channel, "ts": ts, **body})]
         if message.kind != "update":
             loud = message.kind != "resolve"
             reply = {"channel": channel, "thread_ts": ts, "text": reply_text(message), "reply_broadcast": loud}
@@ -193,7 +200,7 @@ class Slack(Channel[Message, SlackConfig]):
             return Retry(f"Slack: {error}")
         return Rejected(f"Slack: {error}" + (f" ({HINTS[error]})" if error in HINTS else ""))
 
-    def exchange(self, message: Message, config: SlackConfig, ref: str) -> Exchange:
+    def exchange(self, message: Message | Bulletin, config: SlackConfig, ref: str) -> Exchange:
         """As the base, and two ways out: a message that was deleted is posted anew (a resolve has then nothing left
         to resolve), and one whose blocks Slack refuses goes as plain text: how it looks is worth less than that it comes.
         """
@@ -202,7 +209,7 @@ class Slack(Channel[Message, SlackConfig]):
         found = ""
         for step in self.render(message, config, ref):
             answer = yield step
-            if ref and error_of(answer) in GONE:
+            if ref and isinstance(message, Message) and error_of(answer) in GONE:
                 fresh = msgspec.structs.replace(message, kind="notify")
                 return Sent() if message.kind == "resolve" else (yield from self.exchange(fresh, config, ""))
             if error_of(answer) in MISSHAPEN and isinstance(step, Request):
@@ -242,22 +249,6 @@ def _plain(step: Request) -> Request:
 # ------------------------------------------------------------------------------------------------------------- its words
 
 
-def escape(text: str, limit: int) -> str:
-    """For mrkdwn: `& < >` as entities, so that no `<!channel>` or link is made, and @here without effect.
-
-    https://docs.slack.dev/messaging/formatting-message-text#escaping; at most `limit` long, no entity cut in two.
-    """
-    text = WHOLE_TEAM.sub("@\u200b", prose.clean(text, limit))
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    if len(escaped) <= limit:
-        return escaped
-    return re.sub(r"&[a-z]*$", "", escaped[: limit - 1]) + "…"
-
-
-def link(text: str, url: str) -> str:
-    return f"<{url.replace('&', '&amp;')}|{escape(text, 80)}>"
-
-
 def body_of(message: Message) -> dict[str, Any]:
     """`text` for notifications and old clients, `blocks` for everybody else."""
     return {
@@ -283,27 +274,27 @@ def reply_text(message: Message) -> str:
 def blocks_of(message: Message) -> list[dict[str, Any]]:
     """The message in Block Kit: what it is, its alerts as far as the limits allow, why people are told, links."""
     top, tail = _top(message), _tail(message)
-    room = TOTAL_LIMIT - _size(top) - _size(tail) - 200  # 200: the "and N more" line
+    room = TOTAL_LIMIT - size(top) - size(tail) - 200  # 200: the "and N more" line
     shown: list[dict[str, Any]] = []
     for line in message.lines[: BLOCKS_LIMIT - len(top) - len(tail) - 1]:
-        block = _section(alert_text(line, message))
-        room -= _size([block])
+        block = section(alert_text(line, message))
+        room -= size([block])
         if room < 0:
             break
         shown.append(block)
     more = prose.more_line(message, len(shown))
-    return [*top, *shown, *([_context([more])] if more else []), *tail]
+    return [*top, *shown, *([context([more])] if more else []), *tail]
 
 
 def _top(message: Message) -> list[dict[str, Any]]:
-    title = escape(f"{prose.sign(message)} {prose.heading(message, HEADER_LIMIT)}", HEADER_LIMIT)
-    fields = [_mrkdwn(f"*{name}:* {escape(text, 200)}") for name, text in prose.facts(message)[:FIELDS_LIMIT]]
+    title = f"{prose.sign(message)} {prose.heading(message, HEADER_LIMIT)}"
+    fields = [mrkdwn(f"*{name}:* {escape(text, 200)}") for name, text in prose.facts(message)[:FIELDS_LIMIT]]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": True}},
+        header(title),
         {"type": "section", "fields": fields},
     ]
     if message.note:
-        blocks.append(_section(f"*{escape(prose.one_line(message.note, 500), 800)}*"))
+        blocks.append(section(f"*{escape(prose.one_line(message.note, 500), 800)}*"))
     return blocks
 
 
@@ -312,28 +303,15 @@ def _tail(message: Message) -> list[dict[str, Any]]:
     blocks = []
     if score or message.reasons:
         text = f"*Score:* {escape(score or 'no model answered', 200)}"
-        blocks.append(_section(_bullets(text, prose.reasons(message))))
+        blocks.append(section(bullets(text, prose.reasons(message))))
     if why:
-        blocks.append(_section(_bullets("*Why you are told:*", why)))
+        blocks.append(section(bullets("*Why you are told:*", why)))
     links = [link(text, url) for text, url in prose.links(message) if len(url) <= 400]
     if links:
-        blocks.append(_section(_joined(links)))
+        blocks.append(section(joined(links)))
     if message.status == "firing":
-        blocks.append(_context(["React 👍 useful or 👎 noise"]))
+        blocks.append(context(["React 👍 useful or 👎 noise"]))
     return blocks
-
-
-def _joined(links: list[str]) -> str:
-    text = ""
-    for each in links:
-        if len(text) + len(each) + 3 > TAIL_LIMIT:
-            break
-        text += (" | " if text else "") + each
-    return text
-
-
-def _bullets(head: str, sentences: list[str]) -> str:
-    return _fill([head, *(f"• {escape(sentence, 250)}" for sentence in sentences)], TAIL_LIMIT)
 
 
 def alert_text(line: Line, message: Message) -> str:
@@ -350,29 +328,34 @@ def alert_text(line: Line, message: Message) -> str:
     if source := prose.safe_url(line.generator_url, 500):
         rows.append(f"*Source:* {link('View in Prometheus', source)}")
     tags = [f"  • {escape(name, 80)}: {escape(text, LABEL_CUT)}" for name, text in labels]
-    return _fill([*rows, *(["*Labels:*", *tags] if tags else [])])
+    return fill([*rows, *(["*Labels:*", *tags] if tags else [])])
 
 
-def _fill(rows: list[str], limit: int = SECTION_LIMIT) -> str:
-    text = ""
-    for row in rows:
-        if len(text) + len(row) + 2 > limit:
-            return text + "…"
-        text += ("\n" if text else "") + row
-    return text
+# ----------------------------------------------------------------------------------------------------------- of a bulletin
 
 
-def _mrkdwn(text: str) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": text}
+def bulletin_body(bulletin: Bulletin) -> dict[str, Any]:
+    """As `body_of`: a line is a section, as many as the limits allow."""
+    title = f"{prose.BULLETIN} {prose.one_line(bulletin.title, HEADER_LIMIT)}"
+    lead, foot = prose.sentences(bulletin.lead), prose.sentences(bulletin.foot)
+    top = [header(title), *([section(fill([escape(said, 400) for said in lead]))] if lead else [])]
+    tail = [context([escape(said, 400) for said in foot])] if foot else []
+    room = TOTAL_LIMIT - size(top) - size(tail) - 200  # 200: the "and N more" line
+    shown: list[dict[str, Any]] = []
+    for item in bulletin.items[: BLOCKS_LIMIT - len(top) - len(tail) - 1]:
+        block = section(item_text(item))
+        room -= size([block])
+        if room < 0:
+            break
+        shown.append(block)
+    more = prose.more_items(bulletin, len(shown))
+    blocks = [*top, *shown, *([context([more])] if more else []), *tail]
+    text = escape(" · ".join([title, *lead]), TEXT_LIMIT)
+    return {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
 
 
-def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": _mrkdwn(text)}
-
-
-def _context(texts: list[str]) -> dict[str, Any]:
-    return {"type": "context", "elements": [_mrkdwn(text) for text in texts[:CONTEXT_LIMIT]]}
-
-
-def _size(blocks: list[dict[str, Any]]) -> int:
-    return len(encode_json(blocks).decode())
+def item_text(item: Item) -> str:
+    """One line of a bulletin; its links come last, and are never cut."""
+    answers = joined([link(text, url) for text, url in prose.item_links(item)])
+    rows = [f"*{escape(prose.item_title(item), 250)}*", *(f"• {escape(said, 300)}" for said in prose.item_facts(item))]
+    return fill(rows) + (f"\n{answers}" if answers else "")

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from sidecar.bulletin import Bulletin, Item
 from sidecar.channels import prose
 from sidecar.channels.base import EVERY_KIND, Channel, Rate, Step, post_json
 from sidecar.channels.settings import ChannelConfig, SecretUrl, digest, reveal
@@ -28,7 +29,7 @@ class WebhookConfig(ChannelConfig):
         return self
 
 
-class Webhook(Channel[Message, WebhookConfig]):
+class Webhook(Channel[Message | Bulletin, WebhookConfig]):
     name = "webhook"
     config_key = "webhook_configs"
     Config = WebhookConfig
@@ -38,8 +39,9 @@ class Webhook(Channel[Message, WebhookConfig]):
     def destination(self, config: WebhookConfig) -> str:
         return digest(reveal(config.url))
 
-    def render(self, message: Message, config: WebhookConfig, ref: str) -> list[Step]:  # noqa: ARG002 receivers edit for themselves
-        return [post_json(reveal(config.url), body_of(message, config), config)]
+    def render(self, message: Message | Bulletin, config: WebhookConfig, ref: str) -> list[Step]:  # noqa: ARG002 receivers edit for themselves
+        body = bulletin_body(message, config) if isinstance(message, Bulletin) else body_of(message, config)
+        return [post_json(reveal(config.url), body, config)]
 
 
 def body_of(message: Message, config: WebhookConfig) -> dict[str, Any]:
@@ -99,3 +101,33 @@ def _ours(message: Message) -> dict[str, Any]:
 def _episode(line: Line) -> dict[str, Any]:
     said = {"episode": line.episode, "verdict": line.verdict, "score": line.score, "reasons": line.reasons}
     return {**said, "context": prose.around(line)} if line.context else said
+
+
+def bulletin_body(bulletin: Bulletin, config: WebhookConfig) -> dict[str, Any]:
+    """No alerts, so that a reader of Alertmanager's body passes over it; everything is in `sidecar`."""
+    empty: dict[str, Any] = {"groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "alerts": []}
+    head = {"version": "4", "groupKey": bulletin.incident, "status": "resolved", "receiver": config.receiver}
+    return {**head, **empty, "truncatedAlerts": 0, "externalURL": "", "sidecar": spelled_out(bulletin)}
+
+
+def spelled_out(bulletin: Bulletin) -> dict[str, Any]:
+    """The bulletin for programs."""
+    return {
+        "incident": bulletin.incident,
+        "kind": bulletin.kind,
+        "what": bulletin.what,
+        "title": prose.one_line(bulletin.title, 200),
+        "receiver": bulletin.receiver,
+        "since": format_time(bulletin.since),
+        "until": format_time(bulletin.until),
+        "lead": prose.sentences(bulletin.lead),
+        "lines": [_line(item) for item in bulletin.items],
+        "more": bulletin.more,
+        "foot": prose.sentences(bulletin.foot),
+    }
+
+
+def _line(item: Item) -> dict[str, Any]:
+    said = {"title": prose.item_title(item), "facts": prose.item_facts(item), "links": dict(prose.item_links(item))}
+    data = {name: prose.clean(value, 300) if isinstance(value, str) else value for name, value in item.data.items()}
+    return {**data, **said, "episodes": item.episodes}

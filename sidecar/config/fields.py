@@ -27,7 +27,7 @@ class Section(BaseModel):
     )
 
 
-def _zone(name: str) -> str:
+def check_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # KeyError is ZoneInfoNotFoundError, OSError a folder such as "America"
@@ -75,7 +75,7 @@ def check_label(name: str) -> str:
     return name
 
 
-ZoneName = Annotated[str, AfterValidator(_zone)]
+ZoneName = Annotated[str, AfterValidator(check_zone)]
 CronText = Annotated[str, AfterValidator(_cron)]
 ScheduleText = Annotated[str, AfterValidator(_schedule)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+import re
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from sidecar.errors import ConfigError
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key that is there twice is a mistake, since one of the two would be silently ignored."""
+    """Safe YAML in which a key that is there twice is a mistake, since one of the two would be silently ignored.
+
+    And in which 17:00 and 1:5 are text, as they are to Alertmanager: YAML 1.1 would read them as numbers to the base 60.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -30,6 +34,22 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, Hashable):
                 seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_WITHOUT_SIXTIES = {
+    "tag:yaml.org,2002:int": re.compile(r"[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+    ),
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, re.compile(f"(?:{_WITHOUT_SIXTIES[tag].pattern})$") if tag in _WITHOUT_SIXTIES else found)
+        for tag, found in known
+    ]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
@@ -58,6 +78,7 @@ def loads(text: str, env: Mapping[str, str] | None = None, folder: Path = Path()
     except ValidationError as fault:
         problems += [problem for problem in explain(fault, Config, complete) if problem[0] not in unset]
     else:
+        problems += _endless(config)
         if not problems:
             return config
     raise ConfigError(sorted(set(problems), key=lambda problem: _line(text, problem)))
@@ -109,9 +130,17 @@ def _dangling(raw: dict[Any, Any]) -> list[Problem]:
         for index, name in enumerate(names)
         if name is not None and name in names[:index]
     ]
+    problems += _intervals(raw)
     default = raw.get("default_receiver")
     if isinstance(default, str) and default not in known:
         problems.append(("default_receiver", f"there is no receiver {default!r}", did_you_mean(default, known)))
+    digest = raw.get("digest")
+    named = digest.get("receivers") if isinstance(digest, dict) else None
+    problems += [
+        ("digest.receivers", f"there is no receiver {name!r}", did_you_mean(name, known))
+        for name in (named if isinstance(named, list) else [named])
+        if isinstance(name, str) and name not in known
+    ]
     domains = raw.get("domains")
     for domain, body in domains.items() if isinstance(domains, dict) else ():
         roles = body.get("roles") if isinstance(body, dict) else None
@@ -120,3 +149,37 @@ def _dangling(raw: dict[Any, Any]) -> list[Problem]:
                 path = f"domains.{domain}.roles.{role}"
                 problems.append((path, f"there is no receiver {name!r}", did_you_mean(name, known)))
     return problems
+
+
+def _intervals(raw: dict[Any, Any]) -> Iterator[Problem]:
+    """Time intervals that are there twice, and windows that name one that is not there."""
+    listed = raw.get("time_intervals")
+    named = [one.get("name") if isinstance(one, dict) else None for one in (listed if isinstance(listed, list) else [])]
+    known = [name for name in named if isinstance(name, str)]
+    for index, name in enumerate(named):
+        if name is not None and name in named[:index]:
+            yield f"time_intervals[{index}].name", f"{name!r} is there twice", "give every interval its own name"
+    for path, window in _windows(raw.get("time_based_routing")):
+        wanted = window.get("time_interval")
+        for name in [wanted] if isinstance(wanted, str) else wanted if isinstance(wanted, list) else []:
+            if isinstance(name, str) and name not in known:
+                hint = did_you_mean(name, known) or "write it under time_intervals"
+                yield f"{path}.time_interval", f"there is no time interval {name!r}", hint
+
+
+def _windows(timing: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
+    if not isinstance(timing, dict):
+        return
+    for name, window in timing.items():
+        if isinstance(window, dict):
+            yield f"time_based_routing.{name}", window
+        for index, resting in enumerate(window if name == "maintenance_windows" and isinstance(window, list) else ()):
+            if isinstance(resting, dict):
+                yield f"time_based_routing.maintenance_windows[{index}]", resting
+
+
+def _endless(config: Config) -> Iterator[Problem]:
+    """Maintenance windows that time intervals never close."""
+    for index in config.endless_maintenance:
+        path = f"time_based_routing.maintenance_windows[{index}].time_interval"
+        yield path, "never closes: what it suppresses would never be told", "give the interval times, or days"

@@ -35,6 +35,7 @@ def warnings(config: Config) -> list[Notice]:
     return [
         *_running(config),
         *_receivers(config),
+        *_digest(config),
         *_roles(config),
         *_severities(config),
         *_without_effect(config),
@@ -72,6 +73,22 @@ def _receivers(config: Config) -> Iterator[Notice]:
                     yield path_of(("receivers", index, key, place)), sentence
     if token and config.slack.signing_secret is None:
         yield "slack.signing_secret", "is not set: reactions to Slack messages are not counted as votes"
+
+
+def _digest(config: Config) -> Iterator[Notice]:
+    settings = config.digest
+    if not settings.enabled:
+        return
+    for name in settings.receivers:
+        if name not in config.digesting:
+            yield "digest.receivers", f"{name} takes no digest: it has no Slack, e-mail, Teams, webhook or log"
+    if config.default not in config.digesting and not settings.receivers:
+        yield (
+            "digest",
+            f"the default receiver {config.default} takes no digest: what is kept back from the pager is not summed up",
+        )
+    if config.server.external_url and not config.link_key:
+        yield "digest.link_key", "is not set, nor a secret in `server`: messages have no links to answer by"
 
 
 def _roles(config: Config) -> Iterator[Notice]:

@@ -18,8 +18,8 @@ Where = tuple[str | int, ...]
 _MOVED = {
     "route": "Alertmanager keeps its routing tree; here `domains` and `time_based_routing` say who is told",
     "templates": "messages are rendered from the incident; Alertmanager's templates stay with Alertmanager",
-    "time_intervals": "write them as windows of `time_based_routing`",
-    "mute_time_intervals": "write them as `time_based_routing.maintenance_windows`",
+    "mute_time_intervals": "write them under `time_intervals`, and name them as time_interval of a window",
+    "active_time_intervals": "name them as time_interval of a window of `time_based_routing`",
     "webhook_url": "see the keys of this channel in the configuration reference",
 }
 

@@ -10,17 +10,19 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from sidecar.calendar import Cron
-from sidecar.channels.settings import ChannelConfig
+from sidecar.channels.settings import ChannelConfig, reveal
 from sidecar.channels.silence import SilenceConfig
 from sidecar.config import gathering, later
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
+from sidecar.config.digest import Digest
 from sidecar.config.fields import BySeverity, Section
+from sidecar.config.intervals import NamedInterval
 from sidecar.config.patterns import Patterns
 from sidecar.config.problems import Wrong
 from sidecar.config.receivers import AnyReceiver, Receiver, fill_in
-from sidecar.config.routing import Route, Router
+from sidecar.config.routing import Route, Router, Step
 from sidecar.domain import DeliveryKind
 
 CONFIDENCE = 0.85  # the specification's bar for the false-positive-classifier (3.4)
@@ -56,6 +58,7 @@ class Config(Section):
     store: ours.Store = ours.Store()
     alertmanagers: tuple[ours.AlertmanagerPeer, ...] = ()
     """Peers of one cluster, for silences and what they hide; without them no silence can be created."""
+    watch: ours.Watch = ours.Watch()
     guard: ours.Guard = ours.Guard()
     grouping: spec.Grouping = Field(default_factory=dict, validate_default=True)
     """How Alertmanager groups each domain (2.1): `render-alertmanager` writes it, and repeat_interval makes reminders."""
@@ -72,6 +75,9 @@ class Config(Section):
     flapping: gathering.Flapping = gathering.Flapping()
     storm: gathering.Storm = gathering.Storm()
     suppression_budget: gathering.SuppressionBudget = gathering.SuppressionBudget()
+    time_intervals: tuple[NamedInterval, ...] = ()
+    """Alertmanager's section, as it is there: windows of `time_based_routing` name its intervals."""
+    windows: ours.Windows = ours.Windows()
     ml_anomaly_detection: spec.MlAnomalyDetection = spec.MlAnomalyDetection()
     feedback_loop: spec.FeedbackLoop = spec.FeedbackLoop()
     silences: ours.Silences = ours.Silences()
@@ -85,6 +91,7 @@ class Config(Section):
     delivery: ours.DeliverySettings = ours.DeliverySettings()
     links: ours.Links = ours.Links()
     context: Context = Context()
+    digest: Digest = Digest()
     audit_logging: later.AuditLogging | None = None
     authentication: later.Authentication | None = None
     encryption: later.Encryption | None = None
@@ -144,6 +151,13 @@ class Config(Section):
         """(target `receiver/channel/index`, kinds worth sending there) of each block; empty for an unknown name."""
         return self._targets.get(receiver, ())
 
+    @cached_property
+    def digesting(self) -> frozenset[str]:
+        """The receivers with a channel that takes a digest."""
+        return frozenset(
+            name for name, targets in self._targets.items() if any("digest" in kinds for _, kinds in targets)
+        )
+
     def integration(self, target: str) -> tuple[str, ChannelConfig] | None:
         """(channel's name, block) of a target; None when the configuration has no such any more."""
         return self._integrations.get(target)
@@ -164,12 +178,18 @@ class Config(Section):
             block["http_config"] = {"basic_auth": first.basic_auth.model_dump()}
         return SilenceConfig.model_validate(block)
 
+    @property
+    def link_key(self) -> str:
+        """What links to answer by are signed with; empty for none."""
+        server = self.server
+        return reveal(self.digest.link_key) or server.api_secret_value or server.webhook_secret_value
+
     # ------------------------------------------------------------------------------------------------------------ routing
 
     @cached_property
     def _router(self) -> Router:
         timing = self.time_based_routing if "time_based_routing" in self.model_fields_set else None
-        return Router(self.domains, timing, self._by_name, self.default)
+        return Router(self.domains, timing, self._by_name, self.default, self.time_intervals)
 
     def domain_of(self, labels: Mapping[str, str]) -> str:
         """The first domain whose matchers hold, else the `domain` label, else empty."""
@@ -182,6 +202,41 @@ class Config(Section):
     def maintenance(self, severity: str, now: float) -> tuple[str, float] | None:
         """(name, end) of the maintenance window that suppresses this severity at `now`; None when there is none."""
         return self._router.maintenance(severity, now)
+
+    def told_from(self, severity: str, labels: Mapping[str, str], now: float) -> float | None:
+        """The first moment from `now` on at which the route names somebody; None when not within eight days."""
+        return self._router.told_from(severity, labels, now)
+
+    @property
+    def endless_maintenance(self) -> list[int]:
+        """Maintenance windows that never close, by their place in the file."""
+        return self._router.endless()
+
+    def _escalating(self, severity: str) -> spec.SeverityDefinition | None:
+        """What is written of a severity whose incidents escalate."""
+        if "severity_definitions" not in self.model_fields_set:
+            return None
+        found = self.severity_definitions.get(severity)
+        return found if found is not None and found.sla and found.escalation != "none" else None
+
+    def acknowledged_by(self, severity: str, now: float) -> float | None:
+        """When what is told now escalates unless somebody acknowledges it, seconds since the epoch; None: never."""
+        found = self._escalating(severity)
+        if found is None or found.sla is None:
+            return None
+        if found.escalation == "immediate":
+            return now + found.sla
+        return self._router.open_for("business_hours", now, found.sla)
+
+    def sla_of(self, severity: str) -> float:
+        """Seconds within which somebody has to acknowledge; 0: none is configured."""
+        found = self._escalating(severity)
+        return (found.sla or 0.0) if found is not None else 0.0
+
+    def escalation_steps(self, severity: str, domain: str, now: float) -> list[Step]:
+        """Who is told after one another of a domain's incident that nobody acknowledges."""
+        found = self._escalating(severity)
+        return self._router.steps(severity, domain, now, found.escalate_to) if found is not None else []
 
     @cached_property
     def _groups(self) -> dict[str, spec.Group]:

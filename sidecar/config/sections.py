@@ -185,13 +185,40 @@ def _over(defaults: Mapping[str, Any], given: Any) -> Any:
     return {name: value for name, value in defaults.items() if name not in named} | given
 
 
+class Windows(Section):
+    """Deployment windows, which are opened by `POST /api/v2/windows` and end when their owner stops renewing them."""
+
+    max_lease: Duration = 3600.0
+    """The longest time that one request may ask for."""
+    most: int = Field(default=100, ge=1)
+    """How many may be open at once."""
+
+    @field_validator("max_lease")
+    @classmethod
+    def _positive(cls, seconds: float) -> float:
+        if seconds <= 0:
+            raise Wrong("no window could be opened", 'write e.g. "1h"')
+        return seconds
+
+
 class Silences(Section):
     """Silences the sidecar writes; `feedback_loop.automation.auto_silence_patterns` says whether it does."""
 
     budget: int = Field(default=50, ge=0)
-    """How many of them may be active at once."""
+    """How many of them may stand at once; one that ended within five days counts, since Alertmanager keeps it so long."""
     created_by: str = Field(default="alertmanager-sidecar", min_length=1)
     """The author they carry in Alertmanager."""
+
+
+class Watch(Section):
+    """Reading every peer of `alertmanagers`: what silences hide, ends that are never sent, and silences of ours."""
+
+    enabled: bool = True
+    """`false` turns it off: then a silence of ours ends by its time and by votes alone."""
+    interval: Annotated[Duration, Field(ge=1, le=300)] = 30.0
+    """Between two looks. What is gone in two of them, one after the other, has ended."""
+    settled_after: Duration = 300.0
+    """A peer that has been up for less proves nothing by what it does not have: Prometheus has yet to send it again."""
 
 
 def plain_emoji(reaction: str) -> str:

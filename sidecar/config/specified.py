@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import re
 from math import inf
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from sidecar.calendar import Schedule
 from sidecar.config.durations import Duration
@@ -147,8 +156,21 @@ class SeverityDefinition(Section):
 
     description: str = ""
     sla: Duration | None = None
-    escalation: str = "none"
+    """How soon somebody has to acknowledge an incident of it: by a vote or an `ack`, of any kind and from any side."""
+    escalation: Literal["immediate", "business_hours", "none"] = "none"
+    """What happens when nobody has: immediate escalates, business_hours does and counts only the time in which the window
+    business_hours is open. It counts where `severity_definitions` is written in the file."""
+    escalate_to: tuple[str, ...] | None = None
+    """Roles that are told in turn, one more with every `sla` that passes. By default first those that the open window names
+    for the next higher severity, then those that the other windows name for this one. When all have been told, the
+    same people are interrupted once more, and that is the end. While a maintenance window overrides the route, only they are."""
     examples: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _in_time(self) -> Self:
+        if self.escalation != "none" and self.sla is not None and self.sla <= 0:
+            raise Wrong("sla is 0: it would escalate before anybody has read it", 'write e.g. "5m"')
+        return self
 
 
 class ExactMatch(Section):
@@ -204,31 +226,53 @@ class InhibitRule(Section):
     equal: tuple[LabelName, ...] = ()
 
 
-class Window(Section):
-    """Who is told about which severity while the schedule is open (3.2)."""
+_ONE_OR_MORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
-    schedule: ScheduleText
+
+def _names(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
+class Timed(Section):
+    """What opens and closes: by a schedule, or by Alertmanager's time intervals."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["schedule"]}, {"required": ["time_interval"]}]}
+    )
+    schedule: ScheduleText | None = None
+    """Hours and days as in cron, e.g. "0 9-17 * * 1-5"."""
+    time_interval: Annotated[tuple[str, ...], BeforeValidator(_names), WithJsonSchema(_ONE_OR_MORE)] = ()
+    """Instead of `schedule`: the name of one of `time_intervals`, or a list of them, of which one has to contain the moment."""
     timezone: ZoneName | None = None
-    """By default that of business_hours, else UTC."""
+    """By default that of business_hours, else UTC; with `time_interval`, of intervals without a location, else UTC."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.schedule is None) == (not self.time_interval):
+            wrong = "has both schedule and time_interval" if self.time_interval else "has no schedule"
+            raise Wrong(wrong, 'write schedule: "0 9-17 * * 1-5", or time_interval with a name of `time_intervals`')
+        return self
+
+
+class Window(Timed):
+    """Who is told about which severity while the window is open (3.2)."""
+
     routes: BySeverity[tuple[str, ...]]
     """Roles by severity. [] delivers nothing; a severity that is not listed goes to the default receiver."""
 
 
-class MaintenanceWindow(Section):
+class MaintenanceWindow(Timed):
     """A time in which some severities rest (3.2)."""
 
     name: str
-    schedule: ScheduleText
-    timezone: ZoneName | None = None
-    """By default that of business_hours, else UTC."""
     suppress: tuple[SeverityName, ...] = ()
     override_routes: BySeverity[tuple[str, ...]] = Field(default={})
     """Roles by severity, instead of the open window's."""
 
     @field_validator("schedule")
     @classmethod
-    def _closes(cls, schedule: str) -> str:
-        if Schedule.parse(schedule).ends(0.0, ZoneInfo("UTC")) == inf:
+    def _closes(cls, schedule: str | None) -> str | None:
+        if schedule is not None and Schedule.parse(schedule).ends(0.0, ZoneInfo("UTC")) == inf:
             raise Wrong("never closes: what it suppresses would never be told", 'write its hours, e.g. "0 2-4 * * 0"')
         return schedule
 

@@ -13,12 +13,14 @@ from sidecar.arrival import FORGET_SECONDS
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
 from sidecar.errors import StoreError
+from sidecar.rules.digest import next_digest
 from sidecar.state import VERSION
 from sidecar.store import log, outbox, training
 from sidecar.store.engine import Database
 from sidecar.telemetry import Metrics
 
 TICK_SECONDS: Final = 1.0
+MOST_TURNS: Final = 50  # batches in one tick, while there is something due
 GAUGE_TICKS: Final = 5
 CLOCK_TICKS: Final = 60
 SWEEP_SECONDS: Final = 6 * 3600.0
@@ -71,8 +73,11 @@ class Ticker:
         now = self._clock()
         if not self._database.sqlite and not self._decider.busy():
             await self._decider.catch_up()
-        due = self._decider.state.next_due()
-        if due is not None and due <= now:
+        for _ in range(MOST_TURNS):  # a batch releases so many holds at once
+            state = self._decider.state
+            dues = (state.next_due(), next_digest(state, self._config()))
+            if not any(due is not None and due <= now for due in dues):
+                break
             await self._decider.submit(Work())
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
@@ -94,6 +99,7 @@ class Ticker:
     async def _show(self) -> None:
         self._metrics.waiting.set(self._decider.waiting)
         self._metrics.holds.set(len(self._decider.state.holds))
+        self._metrics.silenced(self._decider.state)
         async with self._database.read() as connection:
             depths = await outbox.depths(connection)
             trained = await training.newest_artifact_at(connection)

@@ -14,11 +14,13 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from sidecar.bulletin import Bulletin
 from sidecar.channels import BY_NAME
 from sidecar.channels.base import send
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
 from sidecar.delivery.backoff import next_try
+from sidecar.delivery.bulletins import answerable, bulletin_of, tappable
 from sidecar.delivery.context import Contexts
 from sidecar.delivery.message import compose
 from sidecar.delivery.pace import Pace
@@ -174,16 +176,20 @@ class Worker:
         self, row: outbox.Claimed, target: Target | None, pace: Pace, session: aiohttp.ClientSession
     ) -> None:
         began = time.monotonic()
-        message: Message | SilenceRequest | None = None
+        message: Message | Bulletin | SilenceRequest | None = None
         try:
-            message, ref = await self._said(row, session)
+            message, ref = await self._said(row, target, session)
             outcome = await self._send(message, ref, target, session)
         except StoreError as error:
             outcome = Retry(f"the database: {error}")
         await self._settle(row, target, outcome, time.monotonic() - began, pace, message)
 
     async def _send(
-        self, message: Message | SilenceRequest | None, ref: str, target: Target | None, session: aiohttp.ClientSession
+        self,
+        message: Message | Bulletin | SilenceRequest | None,
+        ref: str,
+        target: Target | None,
+        session: aiohttp.ClientSession,
     ) -> Outcome:
         if target is None:
             return Rejected("the configuration has no such receiver any more: add it, or replay this after a change")
@@ -196,21 +202,35 @@ class Worker:
             return Rejected(f"it could not be rendered: {type(error).__name__}: {error}")
 
     async def _said(
-        self, row: outbox.Claimed, session: aiohttp.ClientSession
-    ) -> tuple[Message | SilenceRequest | None, str]:
+        self, row: outbox.Claimed, target: Target | None, session: aiohttp.ClientSession
+    ) -> tuple[Message | Bulletin | SilenceRequest | None, str]:
         """What to send, from the latest state, and where an earlier message of it is."""
         if row.kind == "silence":
             return msgspec.json.decode(row.body, type=SilenceRequest), ""
         seq = await outbox.merge_updates(self._database, row, self._clock()) if row.kind == "update" else row.seq
         if not await self._projector.reached(seq, PROJECTED_WITHIN):
             return None, ""
+        if row.kind == "digest":
+            return await self._summed_up(row, target), ""
         async with self._database.read() as connection:
             view = await queries.incident_view(connection, row.incident)
             ref = await outbox.ref_of(connection, row.incident, row.receiver)
         if view is None or not view.episodes:
             return None, ""
         contexts = await self._contexts.of(session, view.episodes, row.kind)
-        return compose(view, row.kind, row.incident, self._config(), contexts), ref  # type: ignore[arg-type]
+        message = compose(view, row.kind, row.incident, self._config(), contexts)  # type: ignore[arg-type]
+        if row.body and row.kind == "raise":
+            message = msgspec.structs.replace(message, note=row.body)
+        if target is not None and target.channel.taps:
+            message = tappable(message, target.receiver, self._config())
+        return message, ref
+
+    async def _summed_up(self, row: outbox.Claimed, target: Target | None) -> Bulletin | None:
+        if target is None:
+            return None
+        config = self._config()
+        made = await bulletin_of(self._database, row, config, self._clock())
+        return answerable(made, target.channel.name, target.config, config)
 
     async def _settle(
         self,
@@ -219,7 +239,7 @@ class Worker:
         outcome: Outcome,
         took: float,
         pace: Pace,
-        message: Message | SilenceRequest | None,
+        message: Message | Bulletin | SilenceRequest | None,
     ) -> None:
         now = self._clock()
         settled = self._settled(row, outcome, took, now)
@@ -268,7 +288,7 @@ class Worker:
         target: Target | None,
         outcome: Outcome,
         now: float,
-        message: Message | SilenceRequest | None,
+        message: Message | Bulletin | SilenceRequest | None,
     ) -> None:
         channel = target.channel.name if target is not None else "none"
         receiver = target.receiver if target is not None else "none"
@@ -276,11 +296,17 @@ class Worker:
             kind = "rejected" if isinstance(outcome, Rejected) else "retry"
             self._metrics.failed.labels(receiver, channel, kind).inc()
             return
+        if isinstance(message, SilenceRequest) and message.end:
+            return
         if isinstance(message, SilenceRequest):
             self._metrics.silences.labels(message.reason).inc()
             return
         self._metrics.sent.labels(receiver, channel).inc()
         self._metrics.latency.labels(channel).observe(max(0.0, now - row.received_at))
+        if isinstance(message, Bulletin):
+            self._metrics.digests.labels(message.what).inc()
+            self._metrics.digest_lines.inc(len(message.items))
+            return
         if message is not None and row.kind == "resolve":
             self._metrics.per_notification.observe(message.firing + message.resolved)
 
@@ -288,9 +314,9 @@ class Worker:
 def _event(row: outbox.Claimed, target: Target | None, settled: outbox.Settled) -> Delivered | SilenceSettled | None:
     """What the rules need to know of it: nothing of an update, which tells nobody anew."""
     if row.kind == "silence":
+        request = msgspec.json.decode(row.body, type=SilenceRequest)
         state = "active" if settled.state == "sent" else "failed"
-        pattern = msgspec.json.decode(row.body, type=SilenceRequest).pattern
-        return SilenceSettled(settled.at, pattern, state, settled.ref)
+        return None if request.end else SilenceSettled(settled.at, request.pattern, state, settled.ref)
     if row.kind == "update" and settled.state == "sent":
         return None
     receiver = target.receiver if target is not None else row.receiver.split("/")[0]

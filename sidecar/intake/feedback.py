@@ -17,7 +17,7 @@ from msgspec import Struct
 from sidecar.domain import Feedback, FeedbackKind, Voted
 from sidecar.errors import PayloadError, TooOld, UnknownEpisode
 from sidecar.state import keys_of
-from sidecar.store import outbox, queries
+from sidecar.store import digests, outbox, queries
 from sidecar.store.engine import Database
 
 LONGEST_NAME: Final = 200
@@ -69,6 +69,39 @@ async def votes_of(database: Database, feedback: Feedback, incident: str, now: f
         )
         for row in counting
     )  # fmt: skip
+
+
+async def listed_in(database: Database, digest: str, line: int = -1) -> tuple[str, ...]:
+    """The episodes that a digest listed, or one line of it. Raises UnknownEpisode for what is no digest."""
+    async with database.read() as connection:
+        found = await digests.stored(connection, digest)
+    if found is None or line >= len(found.items):
+        raise UnknownEpisode(f"no such digest: {digest}")
+    items = found.items if line < 0 else found.items[line : line + 1]
+    return tuple(dict.fromkeys(episode for item in items for episode in item.episodes))
+
+
+async def open_to(database: Database, given: Feedback, listed: tuple[str, ...], about: str) -> tuple[str, ...]:
+    """Those of the listed episodes on which this answer to a whole list is a vote: what somebody said of one by itself stays.
+
+    An answer to the same list can be changed; what is taken back is what that answer said, and nothing else.
+    """
+    async with database.read() as connection:
+        said = await queries.votes_on(connection, list(listed))
+    mine = {row["episode"]: row for row in said if row["who"] == given.who and not row["retracted"]}
+    here = {episode: row["kind"] for episode, row in mine.items() if row["comment"] == about}
+    if given.retracted:
+        return tuple([episode for episode in listed if here.get(episode) == given.kind.value])
+    elsewhere = mine.keys() - here.keys()
+    return tuple([episode for episode in listed if episode not in elsewhere and here.get(episode) != given.kind.value])
+
+
+async def news_in(database: Database, votes: tuple[Voted, ...]) -> tuple[Voted, ...]:
+    """Without those that say again what this person's vote says already, or take back what is not there."""
+    async with database.read() as connection:
+        said = await queries.votes_on(connection, [vote.episode for vote in votes])
+    standing = {(row["episode"], row["who"]): row["kind"] for row in said if not row["retracted"]}
+    return tuple([vote for vote in votes if (standing.get((vote.episode, vote.who)) == vote.kind) is vote.retracted])
 
 
 async def incident_of(database: Database, ref: str) -> str | None:

@@ -6,34 +6,34 @@ what can never be parsed, 401 for a wrong secret.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 import hashlib
-import hmac
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import SecretStr
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.decider import Work
 from sidecar.domain import Feedback, Received, Regrouped
 from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
-from sidecar.intake import assessment, feedback, regroup, slack_events, webhook
-from sidecar.store import projections, queries
+from sidecar.intake import assessment, feedback, regroup, slack_events, webhook, windows
+from sidecar.intake.access import allowed as _allowed
+from sidecar.intake.access import as_json as _json
+from sidecar.intake.access import body_of as _body
+from sidecar.intake.access import unauthorized as _unauthorized
+from sidecar.intake.answers import routes as answer_routes
+from sidecar.intake.voting import found, vote
+from sidecar.store import queries
 from sidecar.store.engine import Database
 
 ASIDE: Final = "it could not be decided"
 _ODD: Final[dict[type[Exception], int]] = {AuthError: 401, PayloadError: 400, TimeoutError: 503}
 T = TypeVar("T")
-VOTE_WAITS: Final = 5.0  # s for the tables to hold an episode that was voted on at once
 logger = structlog.get_logger()
 
 
@@ -49,6 +49,9 @@ def routes() -> list[web.RouteDef]:
         web.post("/api/v2/incidents/{incident}/merge", merge),
         web.post("/classify", classify),
         web.post("/anomaly", spot_anomalies),
+        web.get("/api/v2/windows", windows.list_windows),
+        web.post("/api/v2/windows", windows.open_window),
+        web.delete("/api/v2/windows/{name}", windows.end_window),
         web.post("/slack/events", hear_slack),
         web.get("/-/healthy", say_healthy),
         web.get("/-/ready", say_ready),
@@ -56,6 +59,7 @@ def routes() -> list[web.RouteDef]:
         web.put("/-/reload", reload),
         web.get("/metrics", show_metrics),
         web.get("/openapi.yaml", show_contract),
+        *answer_routes(),
     ]
 
 
@@ -91,19 +95,6 @@ async def _receive(request: web.Request, sidecar: Sidecar) -> tuple[int, str]:
     return 200, "ok"
 
 
-async def _body(request: web.Request, sidecar: Sidecar) -> bytes:
-    try:
-        async with asyncio.timeout(sidecar.config.server.body_timeout):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        limit = sidecar.config.server.body_limit
-        raise PayloadError(
-            f"the body is larger than server.body_limit ({limit} bytes): raise it, or set max_alerts"
-        ) from None
-    except (web.HTTPException, web.RequestPayloadError, ValueError) as error:
-        raise PayloadError(f"the body cannot be read: {error}") from None
-
-
 async def _decide(parsed: webhook.Parsed, body: bytes, sidecar: Sidecar) -> None:
     """Commit a webhook. One that makes its batch fail is taken apart, alert by alert, and only the poison set aside."""
     if parsed.truncated:
@@ -133,19 +124,6 @@ async def _set_aside(poison: tuple[webhook.Poison, ...], sidecar: Sidecar) -> No
             await queries.set_aside(connection, name, sidecar.clock(), one.why.replace("\x00", ""), one.body)
 
 
-def _allowed(request: web.Request, secret: SecretStr | None) -> bool:
-    """Whether the request carries the secret, as Bearer token or Basic password; always, where none is configured."""
-    if secret is None:
-        return True
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given, validate=True).decode("utf-8", "replace").partition(":")[2]
-        except (binascii.Error, ValueError):
-            return False
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret.get_secret_value().encode())
-
-
 # --------------------------------------------------------------------------------------------------------------- feedback
 
 
@@ -157,7 +135,7 @@ async def give_feedback(request: web.Request) -> web.Response:
     try:
         said = feedback.read(await _body(request, sidecar))
         given = Feedback(said.who, said.kind, said.episodes, "api", said.retracted, said.comment)
-        counted = await _vote(given, said.incident, sidecar)
+        counted = await vote(given, said.incident, sidecar)
     except PayloadError as error:
         return web.json_response({"error": str(error)}, status=400)
     except UnknownEpisode as error:
@@ -201,33 +179,12 @@ async def _count_reaction(event: slack_events.Reaction, sidecar: Sidecar) -> Non
         if event.event_id and await queries.was_seen(connection, event.event_id):
             return
     try:
-        await _vote(Feedback(event.who, kind, (), "slack", event.removed), incident, sidecar)
+        await vote(Feedback(event.who, kind, (), "slack", event.removed), incident, sidecar)
     except (UnknownEpisode, TooOld) as error:
         logger.info("reaction_not_counted", why=str(error))
     if event.event_id:
         async with sidecar.database.write() as connection:
             await queries.mark_seen(connection, event.event_id, sidecar.clock())
-
-
-async def _vote(given: Feedback, incident: str, sidecar: Sidecar) -> int:
-    votes = await _found(lambda: feedback.votes_of(sidecar.database, given, incident, sidecar.clock()), sidecar)
-    await sidecar.decider.submit(Work(votes=votes))
-    sidecar.metrics.feedback.labels(given.kind.value, given.source).inc()
-    return len(votes)
-
-
-async def _found(ask: Callable[[], Awaitable[T]], sidecar: Sidecar) -> T:
-    """What the tables say, once they hold all that was decided. Raises StoreError while they are behind."""
-    _, head = await projections.behind(
-        sidecar.database, sidecar.decider.shard
-    )  # another replica may have decided on it
-    told = await sidecar.projector.reached(head, VOTE_WAITS)
-    try:
-        return await ask()
-    except UnknownEpisode:
-        if told:
-            raise
-        raise StoreError("the tables are behind the log") from None  # it may be in what they do not hold yet
 
 
 # ------------------------------------------------------------------------------------------------------------ regrouping
@@ -253,7 +210,7 @@ async def _regroup(
         return _unauthorized()
     try:
         said = read(await _body(request, sidecar))
-        event = await _found(lambda: event_of(sidecar.database, said, incident, sidecar.clock()), sidecar)
+        event = await found(lambda: event_of(sidecar.database, said, incident, sidecar.clock()), sidecar)
         await sidecar.decider.submit(Work(asks=(event,)))
     except PayloadError as error:
         return web.json_response({"error": str(error)}, status=400)
@@ -298,14 +255,6 @@ async def _asked_about(request: web.Request, sidecar: Sidecar) -> tuple[Received
         return web.json_response({"error": str(error)}, status=400)
     except TimeoutError:
         return web.json_response({"error": "the body did not arrive in time"}, status=503)
-
-
-def _unauthorized() -> web.Response:
-    return web.json_response({"error": "send server.api_secret as a Bearer token"}, status=401)
-
-
-def _json(answer: Any) -> web.Response:
-    return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
 
 # -------------------------------------------------------------------------------------------------------------- operating

@@ -16,7 +16,9 @@ from sidecar.domain import Decision, Verdict
 from sidecar.rules.base import Batch, Facts, changed, refined
 
 RULE: Final = "audit_sample"
-SAMPLED: Final = frozenset({"suppression_by_score", "repeated_false_positive"})  # the rules whose verdicts are audited
+SAMPLED: Final = frozenset(
+    {"suppression_by_score", "repeated_false_positive", "silenced"}
+)  # whose verdicts are audited
 HOUR: Final = 3600.0
 _DONE: Final = {Verdict.SUPPRESS: "suppressed", Verdict.HOLD: "held"}
 
@@ -33,6 +35,8 @@ def audit_sample(batch: Batch, facts: Facts) -> Batch:
 def _draw(decision: Decision, share: float, facts: Facts) -> Decision:
     if decision.verdict not in _DONE or decision.reasons[-1].rule not in SAMPLED:
         return decision
+    if facts.state.silenced_by_people(decision.scored.alert.fingerprint):
+        return decision  # only what we hide is ours to tell
     if drawn(decision.scored.alert.labels.get("instance") or decision.scored.alert.fingerprint, facts.now) >= share:
         return replace(decision, propensity=1.0 - share)
     mark = f"audit sample: would have been {_DONE[decision.verdict]}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from operator import is_
 from typing import Protocol
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -26,7 +28,7 @@ from sidecar.domain import (
     SilenceRequest,
     Verdict,
 )
-from sidecar.state import EXACT, LIKE, Episode, State
+from sidecar.state import EXACT, LIKE, Episode, State, key_of
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)
 SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
@@ -44,10 +46,9 @@ class Facts(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True):
-    """The decisions of one batch, in the order of arrival, and the silences asked for. Nothing is ever removed."""
+    """The decisions of one batch, in the order of arrival. Nothing is ever removed."""
 
     decisions: tuple[Decision, ...]
-    silences: tuple[SilenceRequest, ...] = ()
     moves: tuple[Move, ...] = ()  # episodes of earlier batches that go on in another incident
 
 
@@ -134,6 +135,14 @@ def guarded(labels: Mapping[str, str], severity: str, config: Config) -> bool:
     if severity in never or (severity not in SEVERITY_RANK and "CRITICAL" in never):
         return True
     return config.guard.covers(labels)
+
+
+def silence_delivery(request: SilenceRequest, now: float) -> Delivery:
+    """A silence on its way to Alertmanager, or to its end there; those of one pattern leave in their order."""
+    name = hashlib.blake2b(key_of(request.pattern).encode(), digest_size=16).hexdigest()  # of any length
+    what = f"end/{request.silence_id or int(request.ends_at)}" if request.end else str(int(request.ends_at))
+    body = msgspec.json.encode(request).decode()
+    return Delivery(f"silence/{name}/{what}", "silence", f"silence-{name}", "silence", now, body=body)
 
 
 def moment(seconds: float) -> str:

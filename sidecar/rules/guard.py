@@ -1,5 +1,7 @@
 """The guard cannot be argued with: what may never be suppressed is told, and shadow mode suppresses nothing.
 
+Only people can: what a silence of theirs hides in Alertmanager stays hidden.
+
 It is also where doubt ends: an alert without a score that a rule suppressed by score cannot exist, but one folded into
 an incident that nobody was told of can, when the alert that would have opened it was suppressed. It is told instead.
 """
@@ -15,7 +17,7 @@ KEPT_BACK = frozenset({Verdict.SUPPRESS, Verdict.HOLD, Verdict.DIGEST})
 
 
 def guard(batch: Batch, facts: Facts) -> Batch:
-    """Turn what may not be kept back into NOTIFY, and drop silences in shadow mode."""
+    """Turn what may not be kept back into NOTIFY."""
     opened = {d.incident for d in batch.decisions if d.verdict is Verdict.NOTIFY}
     decisions = []
     for decision in batch.decisions:
@@ -24,8 +26,6 @@ def guard(batch: Batch, facts: Facts) -> Batch:
             opened.add(guarded.incident)
         decisions.append(guarded)
     same = all(a is b for a, b in zip(decisions, batch.decisions, strict=True))
-    if facts.config.mode == "shadow" and batch.silences:
-        return Batch(tuple(decisions))
     return batch if same else replace(batch, decisions=tuple(decisions))
 
 
@@ -41,6 +41,8 @@ def _guarded(decision: Decision, facts: Facts, opened: set[str]) -> Decision:
 
 def _released(decision: Decision, facts: Facts) -> Decision:
     severity, labels = decision.scored.pattern.severity, decision.scored.alert.labels
+    if decision.reasons[-1].rule == "silenced" and facts.state.silenced_by_people(decision.scored.alert.fingerprint):
+        return decision  # a person's silence is theirs: Alertmanager alone would not tell of it either
     if guarded(labels, severity, facts.config):
         return refined(decision, Verdict.NOTIFY, "guard", f"guard.never_suppress covers this {severity}", until=None)
     if facts.config.mode == "shadow":

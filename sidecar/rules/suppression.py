@@ -20,7 +20,7 @@ from models.certificate import STALE_SECONDS, Certificate, speaks_against
 from models.features import unpack
 from sidecar.domain import Decision, Verdict
 from sidecar.rules.base import Batch, Facts, changed, moment, refined
-from sidecar.state import AT_ONCE, KEPT_TIMES, TRAINED, Incident, keys_of
+from sidecar.state import AT_ONCE, KEPT_TIMES, TRAINED, Hold, Incident, keys_of
 
 RULE: Final = "suppression_by_score"
 WINDOW: Final = 60 * 86400.0  # s: how far back labelled incidents count
@@ -45,6 +45,8 @@ def _judge(decision: Decision, facts: Facts, gone: set[str], rungs: Rungs) -> De
     if decision.verdict is Verdict.FOLD:
         if _told(facts.state.incidents.get(decision.incident)):
             return decision
+        if _early(decision, facts) is not None:
+            return decision  # what tells people of it goes out anyway
     elif decision.verdict is not Verdict.NOTIFY:
         return decision
     judged = _by_score(decision, facts, rungs)
@@ -56,12 +58,26 @@ def _judge(decision: Decision, facts: Facts, gone: set[str], rungs: Rungs) -> De
     return judged
 
 
+def _early(decision: Decision, facts: Facts) -> Hold | None:
+    """The hold of what is looked at before its time, since something speaks against keeping it back."""
+    hold = facts.state.holds.get(decision.scored.alert.fingerprint)
+    return hold if hold is not None and hold.by == RULE and hold.due > facts.now else None
+
+
+def _waits_on(decision: Decision, score: float, hold: Hold, facts: Facts) -> Decision:
+    left = moment(hold.due - facts.now)
+    sentence = f"looked at again: score {score:.2f}, told if it still fires in {left}"
+    return refined(decision, Verdict.HOLD, RULE, sentence, until=hold.due)
+
+
 def _told(incident: Incident | None) -> bool:
     return incident is not None and incident.first_told is not None
 
 
 def _by_score(decision: Decision, facts: Facts, rungs: Rungs) -> Decision:
     score, config = decision.scored.score, facts.config
+    if facts.state.freed and decision.scored.alert.fingerprint in facts.state.freed:
+        return decision  # a silence of ours ended early: what it hid is told
     if (
         not config.ml_anomaly_detection.enabled
         or score is None
@@ -72,7 +88,9 @@ def _by_score(decision: Decision, facts: Facts, rungs: Rungs) -> Decision:
 
 
 def _literally(decision: Decision, score: float, facts: Facts) -> Decision:
-    usual = facts.config.confidence_threshold
+    usual, hold = facts.config.confidence_threshold, _early(decision, facts)
+    if hold is not None:
+        return _waits_on(decision, score, hold, facts) if score >= facts.config.holding.min_score else decision
     threshold, why = max(usual, _floor(decision, facts)), "mode auto lets the score decide"
     if score >= threshold and facts.config.auto_suppress:
         return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} is at or above {threshold:.2f}; {why}")
@@ -91,11 +109,13 @@ def _laddered(decision: Decision, score: float, facts: Facts, rungs: Rungs) -> D
     limit = inf if certificate.unsettled or allowed is None else allowed
     proven = rung == "suppress" and score >= limit and facts.config.auto_suppress
     hold = facts.state.holds.get(decision.scored.alert.fingerprint)
+    if hold is not None and _early(decision, facts) is not None:
+        return decision if rung == "observe" else _waits_on(decision, score, hold, facts)
     if hold is not None:  # it was held, and still fires
         # The certificate is about first scores: a later one may only speak against keeping it back.
-        if not proven or hold.score is None or hold.score < limit:
-            return decision
-        return refined(decision, Verdict.SUPPRESS, RULE, f"score {score:.2f} after it was held; {why}")
+        high = proven and hold.score is not None and hold.score >= limit
+        told = f"score {score:.2f} after it was held; {why}"
+        return refined(decision, Verdict.SUPPRESS, RULE, told) if high else decision
     if rung == "observe" or _decided_before(decision, facts):
         return decision
     if not proven and _keeps_coming(decision, facts):

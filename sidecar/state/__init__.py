@@ -17,13 +17,30 @@ import msgspec
 
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
-from sidecar.domain import EpisodeStarted, Event
-from sidecar.state import arrivals, episodes, incidents, rates, regroup, silences, similar, starts, votes
+from sidecar.domain import EpisodeStarted, Event, SilenceEnded
+from sidecar.state import (
+    arrivals,
+    digests,
+    episodes,
+    escalations,
+    incidents,
+    rates,
+    regroup,
+    silences,
+    similar,
+    starts,
+    votes,
+    windows,
+)
 from sidecar.state.arrivals import Arrival
+from sidecar.state.dated import Holds
+from sidecar.state.digests import Summed
+from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
 from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
 from sidecar.state.records import (
     BY_SCORE,
+    BY_WINDOW,
     EXACT,
     LIKE,
     TRAINED,
@@ -36,9 +53,10 @@ from sidecar.state.records import (
     pattern_of,
 )
 from sidecar.state.regroup import Pair
-from sidecar.state.silences import STANDING, Silence
+from sidecar.state.silences import STANDING, Muted, Silence
 from sidecar.state.starts import KEPT_STARTS
 from sidecar.state.votes import NOISE, REAL, Ballot, Vote, label_of
+from sidecar.state.windows import Window
 
 VERSION: Final = 3  # of the snapshot's layout; one of another layout is not read, and the log is folded from its start
 
@@ -65,7 +83,20 @@ TABLES: Final[dict[str, Any]] = {
     "pairs": tuple[Pair, ...],  # a kind of alerts -> the kinds that people took apart from it, or merged with it
     "kinds": tuple[str, ...],  # incident -> the kinds of alerts in it; while there are pairs
     "homes": str,  # a kind of alerts -> the incident it was last told in; likewise
+    "windows": Window,  # deployment windows that are open, by name
+    "escalations": Escalation,  # by incident
+    "ours": str,  # id of an active silence of ours -> its pattern
+    "hushed": tuple[str, ...],  # alertname -> patterns that a silence of ours hides
+    "muted": Muted,  # by fingerprint, what silences in Alertmanager hide
+    "freed": str,  # fingerprint of what a silence of ours hid -> why that ended early: to be decided anew
+    "senders": float,  # externalURL of the Alertmanagers that are watched -> since when it is known
+    "kept_back": float,  # receiver -> when something was first kept back from it since its last digest
+    "digests": Summed,  # receiver -> its last digest
+    "endings": SilenceEnded,  # pattern -> the end of its silence, which nobody was told of yet
+    "reviews": Summed,  # receiver -> its last review of our silences
+    "unreviewed": float,  # when the first silence since the last review was asked for, or ended
 }
+KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
     rates.FOLDS,  # asks what was decided before
     episodes.FOLDS,
@@ -76,8 +107,16 @@ SECTIONS: Final = (
     similar.FOLDS,
     arrivals.FOLDS,
     regroup.FOLDS,
+    windows.FOLDS,
+    escalations.FOLDS,
+    digests.FOLDS,
 )  # each event goes through them in order
-DUES: Final[tuple[Callable[[State], float | None], ...]] = (incidents.due,)
+DUES: Final[tuple[Callable[[State], float | None], ...]] = (
+    incidents.due,
+    windows.due,
+    escalations.due,
+    silences.due,
+)
 
 
 class State:
@@ -87,7 +126,7 @@ class State:
     incidents: Table[str, Incident]
     folding: Table[str, str]
     settling: Table[str, float]
-    holds: Table[str, Hold]
+    holds: Holds
     votes: Table[str, tuple[Vote, ...]]
     ballots: Table[str, tuple[Ballot, ...]]
     missed: Table[str, float]
@@ -104,6 +143,18 @@ class State:
     pairs: Table[str, tuple[Pair, ...]]
     kinds: Table[str, tuple[str, ...]]
     homes: Table[str, str]
+    windows: Table[str, Window]
+    escalations: Escalations
+    ours: Table[str, str]
+    hushed: Table[str, tuple[str, ...]]
+    muted: Table[str, Muted]
+    freed: Table[str, str]
+    senders: Table[str, float]
+    kept_back: Table[str, float]
+    digests: Table[str, Summed]
+    endings: Table[str, SilenceEnded]
+    reviews: Table[str, Summed]
+    unreviewed: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0
@@ -114,7 +165,7 @@ class State:
     def _hold(self, statistics: Statistics, tables: dict[str, dict[str, Any]]) -> None:
         self.statistics = statistics
         for name in TABLES:
-            setattr(self, name, Table(tables.get(name)))
+            setattr(self, name, KINDS.get(name, Table)(tables.get(name)))
         self._tables: tuple[Any, ...] = (statistics, *(getattr(self, name) for name in TABLES))
 
     # ------------------------------------------------------------------------------------------------------------ fold
@@ -197,8 +248,13 @@ class State:
         return votes.noise_since_real(self.ballots.get(key) or (), since)
 
     def silenced(self, now: float) -> int:
-        """How many silences of ours are active or on their way."""
-        return sum(silence.ends_at > now and silence.state in STANDING for silence in self.silences.values())
+        """How many silences of ours there are in Alertmanager, as it counts them, or on their way to it."""
+        return silences.counted(self.silences.values(), now)
+
+    def silenced_by_people(self, fingerprint: str) -> bool:
+        """Whether somebody else's silence hides what fires under this fingerprint."""
+        muted = self.muted.get(fingerprint) if self.muted else None
+        return muted is not None and any(one.silence_id not in self.ours for one in muted.by)
 
 
 def _routed() -> dict[type, tuple[Callable[[State, Any], None], ...]]:
@@ -215,7 +271,35 @@ _FIELDS: Final[list[Any]] = [
 _Held: Final = msgspec.defstruct("_Held", [("seq", int), ("statistics", Any), *_FIELDS])
 
 __all__ = [
-    "ALL", "AT_ONCE", "BUDGETED", "BY_SCORE", "EXACT", "KEPT_STARTS", "KEPT_TIMES", "LIKE", "NOISE", "REAL", "STANDING",
-    "TRAINED", "VERSION", "Ballot", "Counted", "Episode", "Hold", "Incident", "Silence", "State", "Told", "Vote", "key_of",
-    "keys_of", "label_of", "pattern_of", "within",
+    "ALL",
+    "AT_ONCE",
+    "BUDGETED",
+    "BY_SCORE",
+    "BY_WINDOW",
+    "EXACT",
+    "KEPT_STARTS",
+    "KEPT_TIMES",
+    "LIKE",
+    "NOISE",
+    "REAL",
+    "STANDING",
+    "TRAINED",
+    "VERSION",
+    "Ballot",
+    "Counted",
+    "Episode",
+    "Escalation",
+    "Hold",
+    "Incident",
+    "Muted",
+    "Silence",
+    "State",
+    "Told",
+    "Vote",
+    "Window",
+    "key_of",
+    "keys_of",
+    "label_of",
+    "pattern_of",
+    "within",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from sidecar.domain import Decided, Delivered, IncidentClosed, Swept, Verdict, severity_rank
+from sidecar.domain import Alert, Decided, Delivered, Escalated, IncidentClosed, Swept, Verdict, severity_rank
 from sidecar.state.records import BY_SCORE, TRAINED, Hold, Incident, Told, forget
 
 if TYPE_CHECKING:
@@ -34,12 +34,18 @@ def _decide(state: State, event: Decided) -> None:
     if by_score and known is not None and fingerprint not in state.holds:
         _keep(state, known.keys.instance or known.keys.alertname, event.at)
     if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
-        score = event.score if by_score and event.model.startswith(TRAINED) else None
-        held = Hold(event.until, event.alert, event.group_key, event.at, event.given, score)
-        state.holds.put(fingerprint, held)
+        state.holds.put(fingerprint, _held(event, event.alert, event.until, state.holds.get(fingerprint)))
     elif state.holds.get(fingerprint) is not None:
         state.holds.drop(fingerprint)
     _join(state, event, 1 if moved else 0)
+
+
+def _held(event: Decided, alert: Alert, until: float, before: Hold | None) -> Hold:
+    by = event.reasons[-1].rule if event.reasons else ""
+    score = event.score if by == BY_SCORE and event.model.startswith(TRAINED) else None
+    if before is not None and before.by == by == BY_SCORE:  # looked at again while it waits: the lowest score counts
+        score = None if score is None or before.score is None else min(score, before.score)
+    return Hold(until, alert, event.group_key, event.at, event.given, score, by)
 
 
 def _keep(state: State, instance: str, at: float) -> None:
@@ -110,12 +116,21 @@ def _deliver(state: State, event: Delivered) -> None:
     state.incidents.put(event.incident, replace(incident, told=told, first_told=first))
 
 
+def _escalate(state: State, event: Escalated) -> None:
+    incident = state.incidents.get(event.incident)
+    if incident is not None and (event.tell or event.again):
+        told = _told_now(incident.told, (*event.tell, *event.again), event.at)
+        state.incidents.put(event.incident, replace(incident, told=told, last=event.at))
+
+
 def _sweep(state: State, event: Swept) -> None:
     before = event.before
     forget(state.incidents, lambda incident: incident.last < before)
     forget(state.folding, lambda name: name not in state.incidents)
     forget(state.settling, lambda due: due < before)
     forget(state.kept, lambda times: times[-1] < before)
+    for fingerprint in [one for one in state.holds if one not in state.episodes]:
+        state.holds.drop(fingerprint)
 
 
 def _told_now(told: tuple[Told, ...], receivers: tuple[str, ...], at: float) -> tuple[Told, ...]:
@@ -126,12 +141,13 @@ def _told_now(told: tuple[Told, ...], receivers: tuple[str, ...], at: float) -> 
 
 def due(state: State) -> float | None:
     """When the first hold is to be looked at again, or the first incident to be told as over."""
-    return min((*(hold.due for hold in state.holds.values()), *state.settling.values()), default=None)
+    return min((at for at in (state.holds.first(), *state.settling.values()) if at is not None), default=None)
 
 
 FOLDS: Final[dict[type, Callable[[State, Any], None]]] = {
     Decided: _decide,
     Delivered: _deliver,
+    Escalated: _escalate,
     IncidentClosed: _close,
     Swept: _sweep,
 }

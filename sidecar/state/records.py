@@ -13,6 +13,7 @@ from sidecar.domain import Alert, Given, Pattern, severity_of
 
 TRAINED: Final = "fp-"  # how the version of a trained model begins
 BY_SCORE: Final = "suppression_by_score"  # the rule that holds what may be noise
+BY_WINDOW: Final = "window"  # the reason of what waits for a deployment window
 EXACT: Final = "exact="  # how an exact deduplication key begins
 LIKE: Final = "like="  # how the key of alerts that read alike begins
 
@@ -67,6 +68,7 @@ class Hold(Struct, frozen=True, gc=False):
     since: float
     given: Given | None = None
     score: float | None = None  # for which it was held; None: for a maintenance window, or before scores were kept here
+    by: str = ""  # the rule that holds it
 
 
 def keys_of(fingerprint: str, labels: dict[str, str]) -> Keys:

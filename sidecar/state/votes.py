@@ -93,7 +93,10 @@ def _withhold(state: State, event: Decided) -> None:
     kept = event.verdict in KEPT_BACK
     if not kept and not state.withheld:
         return
-    known = state.episodes.get(event.episode.rpartition("-")[0])
+    fingerprint = event.episode.rpartition("-")[0]
+    if kept and state.silenced_by_people(fingerprint):
+        return  # no miss of ours
+    known = state.episodes.get(fingerprint)
     if known is None or known.episode != event.episode:
         return
     name = known.keys.alertname

@@ -12,7 +12,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sidecar.store.engine import Database
-from sidecar.store.tables import shards
+from sidecar.store.tables import LONGEST_MATCHED, shards
 
 ROWS: Final = 200  # log rows per transaction
 
@@ -53,6 +53,13 @@ _FIELDS: Final = {
     "episodes": "text",
     "outcome": "text",
     "silence_id": "text",
+    "matchers": "text",
+    "hides": "text",
+    "state": "text",
+    "why": "text",
+    "cause": "text",
+    "hidden": "bigint",
+    "created_by": "text",
     "title": "text",
     "came_from": "text",
 }
@@ -74,17 +81,66 @@ FROM log l, json_each(l.body) x WHERE {_RANGE}""",
 }
 _TAKES_BACK: Final = "coalesce(retracted, '0') IN ('true', '1')"
 _NEWEST_VOTE: Final = "PARTITION BY episode, who ORDER BY seq DESC, n DESC"
-_NAME: Final = {"postgresql": "labels::json->>'alertname'", "sqlite": "labels->>'alertname'"}
+_LABELS: Final = {"postgresql": "labels::json", "sqlite": "labels"}
+
+
+# A proposal or a request begins a row anew; of what came after it the end counts, else the newest.
+_BEGINS: Final = "('silence_proposed', 'silence_asked')"
+_GOES_ON: Final = "('silence_replayed', 'silence_settled', 'silence_changed', 'silence_ended')"
+_AFTER: Final = f"""(SELECT e.*, CASE WHEN e.t = 'silence_ended' OR e.outcome = 'ended' THEN 1 ELSE 0 END AS ends
+ FROM staged AS e WHERE e.t IN {_GOES_ON} AND NOT EXISTS (
+  SELECT 1 FROM staged AS later WHERE later.t IN {_BEGINS} AND later.pattern = e.pattern
+   AND (later.seq > e.seq OR (later.seq = e.seq AND later.n > e.n)))) AS after"""
+_SILENCES: Final = (
+    f"""INSERT INTO silences (pattern, asked_at, ends_at, state, silence_id, reason, comment, evidence, matchers, why)
+SELECT pattern, at, ends_at, CASE t WHEN 'silence_asked' THEN 'asked' ELSE 'proposed' END, '', coalesce(reason, ''),
+ coalesce(comment, ''), episodes, coalesce(matchers, '[]'), '' FROM (
+ SELECT *, row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
+ FROM staged WHERE t IN {_BEGINS}) AS newest WHERE place = 1
+ON CONFLICT (pattern) DO UPDATE SET asked_at = excluded.asked_at, ends_at = excluded.ends_at, state = excluded.state,
+ silence_id = '', reason = excluded.reason, comment = excluded.comment, evidence = excluded.evidence,
+ matchers = excluded.matchers, why = ''""",
+    """UPDATE silences SET hides = s.hides FROM (
+ SELECT pattern, hides, row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
+ FROM staged WHERE t = 'silence_replayed') AS s
+WHERE silences.pattern = s.pattern AND s.place = 1""",
+    f"""UPDATE silences SET state = s.became, why = s.why FROM (
+ SELECT pattern, ends, coalesce(why, '') AS why, CASE t WHEN 'silence_ended' THEN CASE cause WHEN 'revoked' THEN 'revoked' ELSE 'ended' END
+   WHEN 'silence_replayed' THEN CASE coalesce(why, '') WHEN '' THEN 'replayed' ELSE 'refused' END
+   WHEN 'silence_changed' THEN state ELSE outcome END AS became,
+  row_number() OVER (PARTITION BY pattern ORDER BY ends DESC, seq DESC, n DESC) AS place
+ FROM {_AFTER}) AS s
+WHERE silences.pattern = s.pattern AND s.place = 1 AND NOT (s.ends = 0 AND silences.state IN ('ended', 'revoked'))""",
+    f"""UPDATE silences SET silence_id = s.silence_id FROM (
+ SELECT pattern, silence_id, row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
+ FROM {_AFTER} WHERE coalesce(silence_id, '') <> '') AS s
+WHERE silences.pattern = s.pattern AND s.place = 1""",
+    f"""UPDATE silences SET ends_at = s.ends_at FROM (
+ SELECT pattern, ends_at, row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
+ FROM {_AFTER} WHERE t = 'silence_changed') AS s
+WHERE silences.pattern = s.pattern AND s.place = 1""",
+    """INSERT INTO silence_ends (shard, seq, n, at, pattern, silence_id, cause, why, hidden)
+SELECT :shard, seq, n, at, pattern, silence_id, coalesce(cause, 'expired'), why, hidden
+FROM staged WHERE t = 'silence_ended' ON CONFLICT (shard, seq, n) DO NOTHING""",
+    """INSERT INTO mutes (silence_id, episode, at, created_by)
+SELECT silence_id, episode, min(at), min(created_by) FROM staged WHERE t = 'muted' GROUP BY silence_id, episode
+ON CONFLICT (silence_id, episode) DO NOTHING""",
+)
 
 
 def _statements(dialect: str) -> tuple[str, ...]:
     """In order; none of them depends on where the range of log rows begins."""
+
+    def label(name: str) -> str:
+        return f"coalesce({_LABELS[dialect]}->>'{name}', '')"
+
     return (
         *_STAGE[dialect],
         f"""INSERT INTO episodes (episode, shard, fingerprint, starts_at, first_seen, last_seen, times, alertname, labels,
- annotations, group_key, generator_url, external_url, incident)
-SELECT s.episode, :shard, fingerprint, starts_at, at, at, 1, coalesce({_NAME[dialect]}, ''), labels, annotations,
- coalesce(group_key, ''), coalesce(generator_url, ''), coalesce(external_url, ''), d.incident
+ annotations, group_key, generator_url, external_url, incident, named, namespace, service, spelled)
+SELECT s.episode, :shard, fingerprint, starts_at, at, at, 1, {label("alertname")}, labels, annotations,
+ coalesce(group_key, ''), coalesce(generator_url, ''), coalesce(external_url, ''), d.incident,
+ {", ".join(f"substr({label(name)}, 1, {LONGEST_MATCHED})" for name in ("alertname", "namespace", "service", "severity"))}
 FROM staged AS s LEFT JOIN
  (SELECT episode, max(incident) AS incident FROM staged WHERE t = 'decided' GROUP BY episode) AS d ON d.episode = s.episode
 WHERE t = 'started' ON CONFLICT (episode) DO NOTHING""",
@@ -130,18 +186,7 @@ ON CONFLICT (episode, who) DO UPDATE SET kind = excluded.kind, at = excluded.at,
    sum(CASE WHEN {_TAKES_BACK} THEN 0 ELSE 1 END) OVER ({_NEWEST_VOTE}) AS newer FROM staged WHERE t = 'voted') AS said
  WHERE {_TAKES_BACK} AND newer = 0) AS r
 WHERE votes.episode = r.episode AND votes.who = r.who AND votes.kind = r.kind AND r.place = 1""",
-        """INSERT INTO silences (pattern, asked_at, ends_at, state, silence_id, reason, comment, evidence)
-SELECT pattern, at, ends_at, 'asked', '', reason, comment, episodes FROM (
- SELECT pattern, at, ends_at, reason, comment, episodes,
-  row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
- FROM staged WHERE t = 'silence_asked') AS newest WHERE place = 1
-ON CONFLICT (pattern) DO UPDATE SET asked_at = excluded.asked_at, ends_at = excluded.ends_at, state = 'asked',
- silence_id = '', reason = excluded.reason, comment = excluded.comment, evidence = excluded.evidence""",
-        """UPDATE silences SET state = s.outcome, silence_id = s.silence_id FROM (
- SELECT pattern, t, outcome, coalesce(silence_id, '') AS silence_id,
-  row_number() OVER (PARTITION BY pattern ORDER BY seq DESC, n DESC) AS place
- FROM staged WHERE t IN ('silence_asked', 'silence_settled')) AS s
-WHERE silences.pattern = s.pattern AND s.place = 1 AND s.t = 'silence_settled'""",
+        *_SILENCES,
     )
 
 

@@ -7,6 +7,8 @@ be dropped and made again.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -141,6 +143,15 @@ artifacts = Table(
     Column("report", Text, nullable=False),  # JSON
 )
 
+digests = Table(  # what each digest said, and which episodes: reactions and links are about its lines
+    "digests",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("receiver", String, nullable=False),
+    Column("body", Text, nullable=False),  # JSON of sidecar.bulletin.Bulletin, without links
+)
+
 # ------------------------------------------------------------------------------------------------------ the projections
 
 episodes = Table(
@@ -161,9 +172,16 @@ episodes = Table(
     Column("generator_url", Text, nullable=False),
     Column("external_url", Text, nullable=False),
     Column("incident", String),
+    # What exact matchers name, out of the labels and cut to what an index takes: silences are replayed over them.
+    Column("named", String, nullable=False, server_default=text("''")),
+    Column("namespace", String, nullable=False, server_default=text("''")),
+    Column("service", String, nullable=False, server_default=text("''")),
+    Column("spelled", String, nullable=False, server_default=text("''")),  # the severity, letter by letter
     Index(None, "fingerprint", "starts_at"),
     Index(None, "incident"),
+    Index("ix_episodes_matched", "named", "namespace", "service", "spelled", "starts_at"),
 )
+LONGEST_MATCHED: Final = 100  # characters of each
 
 incidents = Table(
     "incidents",
@@ -221,11 +239,41 @@ silences = Table(
     Column("pattern", String, primary_key=True),  # JSON of the pattern
     Column("asked_at", Double, nullable=False),
     Column("ends_at", Double, nullable=False),
-    Column("state", String, nullable=False),  # asked | active | failed | ended
+    Column("state", String, nullable=False),  # of sidecar.state.silences.Silence
     Column("silence_id", String, nullable=False),
     Column("reason", String, nullable=False),
     Column("comment", Text, nullable=False),
     Column("evidence", Text, nullable=False),  # JSON: episode ids
+    Column("matchers", Text, nullable=False, server_default=text("'[]'")),  # JSON: [[name, value], ...]
+    Column("hides", Text),  # JSON: what its matchers would have hidden, as the replay before it found
+    Column("why", Text, nullable=False, server_default=text("''")),  # of its state
+)
+
+mutes = Table(  # what silences hid, ours and people's, as far as the watcher saw it
+    "mutes",
+    metadata,
+    Column("silence_id", String, nullable=False),
+    Column("episode", String, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("created_by", String, nullable=False),
+    PrimaryKeyConstraint("silence_id", "episode"),
+    Index(None, "episode"),
+)
+
+silence_ends = Table(  # every end of a silence of ours: the table above keeps each pattern's newest one alone
+    "silence_ends",
+    metadata,
+    Column("shard", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("pattern", Text, nullable=False),  # JSON
+    Column("silence_id", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("hidden", Integer, nullable=False),  # episodes
+    PrimaryKeyConstraint("shard", "seq", "n"),
+    Index(None, "at"),
 )
 
 # -------------------------------------------------------------------------------------------------------- from elsewhere

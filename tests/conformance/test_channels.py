@@ -11,11 +11,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from sidecar.channels import BY_KEY, BY_NAME, CHANNELS, SILENCE, msteams, pagerduty, slack
+from sidecar.channels import BY_KEY, BY_NAME, CHANNELS, SILENCE, mrkdwn, msteams, pagerduty
 from sidecar.channels import email as email_channel
 from sidecar.channels.base import Channel, Mail, Print, Request, Response, Step
 from sidecar.domain import Message, Rejected, Retry, Sent
-from tests.messages import CANARIES, make_config, make_message, make_silence, odd_message
+from tests.messages import (
+    CANARIES,
+    make_bulletin,
+    make_config,
+    make_message,
+    make_silence,
+    odd_bulletin,
+    odd_message,
+)
 
 KINDS = ("notify", "update", "raise", "reminder", "resolve")
 REF = "C0123:1700000000.000100"
@@ -69,14 +77,14 @@ def check_mail(step: Mail) -> None:
 
 def check_slack(body: dict[str, Any]) -> None:
     blocks = body.get("blocks", [])
-    assert len(blocks) <= slack.BLOCKS_LIMIT
-    assert len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":"))) <= slack.TOTAL_LIMIT
-    assert len(body["text"]) <= slack.TEXT_LIMIT
+    assert len(blocks) <= mrkdwn.BLOCKS_LIMIT
+    assert len(json.dumps(blocks, ensure_ascii=False, separators=(",", ":"))) <= mrkdwn.TOTAL_LIMIT
+    assert len(body["text"]) <= mrkdwn.TEXT_LIMIT
     for block in blocks:
-        limit = slack.HEADER_LIMIT if block["type"] == "header" else slack.SECTION_LIMIT
+        limit = mrkdwn.HEADER_LIMIT if block["type"] == "header" else mrkdwn.SECTION_LIMIT
         texts = [block["text"]] if "text" in block else block.get("fields") or block["elements"]
         assert all(0 < len(text["text"]) <= limit for text in texts)
-        assert len(texts) <= slack.FIELDS_LIMIT
+        assert len(texts) <= mrkdwn.FIELDS_LIMIT
         joined = " ".join(text["text"] for text in texts)
         assert not re.search(r"<[!@#]|@here|@channel|javascript:[^ ]*\|", joined)
         assert not re.search(r"&(?!amp;|lt;|gt;)", joined)
@@ -181,6 +189,61 @@ def test_any_body_can_be_interpreted(channel: Channel[Any, Any], body: bytes) ->
         outcome = channel.interpret(Response(status, {}, body))
         assert isinstance(outcome, Sent | Retry | Rejected)
         assert len(getattr(outcome, "why", "")) < 500
+
+
+BULLETINS = [channel for channel in BY_KEY.values() if "digest" in channel.kinds]
+summing = pytest.mark.parametrize("channel", BULLETINS, ids=lambda channel: channel.name)
+
+
+def test_every_channel_but_the_pager_sums_up() -> None:
+    """A digest wakes nobody."""
+    assert {channel.name for channel in BY_KEY.values()} - {channel.name for channel in BULLETINS} == {"pagerduty"}
+
+
+@summing
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
+def test_odd_bulletins_stay_within_the_limits(channel: Channel[Any, Any], text: str) -> None:
+    """A digest of 500 lines of hostile labels is cut to the vendor's limits, stays inert, and keeps whole links."""
+    (step,) = channel.render(odd_bulletin(text, 500), make_config(channel.name), "")
+    check_limits(step)
+    shown = words_of(step)
+    assert "https://sidecar.example.org/v/n-0" in shown
+    assert "Subject\nBcc" not in shown
+    assert len(shown) < 4_000_000
+
+
+@summing
+def test_bulletins_say_what_they_leave_out(channel: Channel[Any, Any]) -> None:
+    """Each line has its two links, and what is not shown is counted."""
+    (step,) = channel.render(make_bulletin(500), make_config(channel.name), "")
+    shown = words_of(step)
+    assert "12 alerts were kept back" in shown
+    assert shown.count("https://sidecar.example.org/v/n-0") >= 1
+    if channel.name != "webhook":
+        assert re.search(r"and \d+ more lines", shown)
+
+
+@summing
+def test_a_bulletin_is_said_anew_whatever_was_said_before(channel: Channel[Any, Any]) -> None:
+    """It belongs to no earlier message: the ref of one changes nothing."""
+    config = make_config(channel.name)
+    assert channel.render(make_bulletin(2), config, REF) == channel.render(make_bulletin(2), config, "")
+    assert next(channel.exchange(make_bulletin(2), config, "")) == channel.render(make_bulletin(2), config, "")[0]
+
+
+def test_the_pager_takes_no_bulletin() -> None:
+    """Its exchange ends without a step."""
+    with pytest.raises(StopIteration) as end:
+        next(BY_NAME["pagerduty"].exchange(make_bulletin(2), make_config("pagerduty"), ""))
+    assert end.value.value == Sent("")
+
+
+def words_of(step: Step) -> str:
+    """All text of a step, decoded."""
+    if isinstance(step, Mail):
+        mail = email.message_from_bytes(step.content, policy=policy.default)
+        return str(mail.get_body(("plain",)).get_content())
+    return step.text if isinstance(step, Print) else step.body.decode()
 
 
 @people

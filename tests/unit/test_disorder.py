@@ -85,7 +85,9 @@ def test_a_late_webhook_of_an_earlier_firing_does_not_move_the_start_back():
     ahead = world.now + 5.0  # by Prometheus' clock
     world.fire(since=ahead)
     world.batch(Inputs((world.alert(since=earlier),)))
-    assert [type(event).__name__ for event in world.batch(Inputs((world.alert(since=ahead),))).events] == ["EpisodeSeen"]
+    assert [type(event).__name__ for event in world.batch(Inputs((world.alert(since=ahead),))).events] == [
+        "EpisodeSeen"
+    ]
 
 
 def test_a_firing_after_the_end_of_one_that_went_on_with_its_old_start_is_told_at_once():
