@@ -16,8 +16,6 @@ NO_EFFECT = "is checked but has no effect yet"
 
 # Sections and keys that are parsed for later; what the sidecar does instead, where that is not obvious.
 _LATER = (
-    ("deduplication.strategies.fuzzy_match", ""),
-    ("deduplication.strategies.temporal_correlation", ": `folding` says what joins an incident"),
     ("ml_anomaly_detection.provider", ": each model has a `provider` of its own"),
     ("ml_anomaly_detection.feedback_loop", ": votes stay in the sidecar's own store"),
     ("feedback_loop.processing.pipeline", ": training always takes all its steps"),

@@ -14,7 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import sidecar as package
-from sidecar.intake import feedback, webhook
+from sidecar.intake import feedback, regroup, webhook
 from sidecar.intake.assessment import MOST_ALERTS, read
 from sidecar.intake.handlers import routes
 from tests.acceptance.world import alert
@@ -24,6 +24,7 @@ from tests.integration.running import Running, running
 
 TEXT = (Path(webhook.__file__).parent / "openapi.yaml").read_text("utf-8")
 CONTRACT: dict[str, Any] = yaml.safe_load(TEXT)
+INCIDENT = "/api/v2/incidents/{incident}"
 METHODS = ("get", "put", "post", "delete", "patch")
 
 
@@ -105,6 +106,8 @@ def test_the_examples_of_requests_are_taken():
         ("/classify", lambda body: read(body, 0.0)),
         ("/anomaly", lambda body: read(body, 0.0)),
         ("/feedback", feedback.read),
+        (f"{INCIDENT}/take-out", regroup.read_take_out),
+        (f"{INCIDENT}/merge", regroup.read_merge),
     ):
         media = resolved(OPERATIONS["POST", path]["requestBody"])["content"]["application/json"]
         for example in media["examples"].values():
@@ -123,6 +126,9 @@ def test_its_limits_and_version_are_those_of_the_code():
     assert vote["comment"]["maxLength"] == feedback.LONGEST_COMMENT
     assert vote["episodes"]["maxItems"] == feedback.MOST_EPISODES
     assert vote["kind"]["enum"] == list(feedback.FeedbackKind)
+    taken = CONTRACT["components"]["schemas"]["TakeOut"]["properties"]
+    assert taken["episodes"]["maxItems"] == regroup.MOST_EPISODES
+    assert taken["who"]["maxLength"] == feedback.LONGEST_NAME
     assert CONTRACT["info"]["version"] == package.__version__
 
 
@@ -136,10 +142,12 @@ class Checked:
         self.sidecar = sidecar
         self.seen: set[tuple[str, str, int]] = set()
 
-    async def __call__(self, method: str, path: str, body: Any = None, secret: str = "right", **headers: str) -> int:
+    async def __call__(
+        self, method: str, path: str, body: Any = None, secret: str = "right", incident: str = "", **headers: str
+    ) -> int:
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         how = {"Authorization": f"Bearer {secret}", **headers}
-        session, url = self.sidecar.client.session, self.sidecar.url + path
+        session, url = self.sidecar.client.session, self.sidecar.url + path.replace("{incident}", incident)
         async with session.request(method, url, data=data, headers=how, allow_redirects=False) as answer:
             self.seen.add((method, path, answer.status))
             known = OPERATIONS[method, path]["responses"]
@@ -181,6 +189,7 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
         assert await checked("POST", path, {"who": "ada"}) == 400
         assert await checked("POST", path, vote, secret="wrong") == 401
         assert await checked("POST", path, vote | {"episodes": ["x-1"]}) == 404
+    await regroup_well_and_wrong(checked)
     challenge = json.dumps({"type": "url_verification", "challenge": "c4a11enge"}).encode()
     signed = FakeSlack(signing_secret="signing").sign(challenge, time.time())
     assert await checked("POST", "/slack/events", challenge, **signed) == 200
@@ -201,6 +210,24 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     assert {(method, path) for method, path, _ in checked.seen} == set(OPERATIONS)
     well = {(method, path) for method, path, status in checked.seen if status == 200}
     assert well == set(OPERATIONS)
+
+
+async def regroup_well_and_wrong(checked: Checked) -> None:
+    """Takes one of two alerts out, and merges it back."""
+    body = webhook_body([alert("One", severity="warning"), alert("Two", severity="warning")], "regrouped")
+    assert await checked("POST", "/webhook", body) == 200
+    await checked.sidecar.caught_up()
+    query = "SELECT episode, incident FROM episodes WHERE alertname = 'Two'"
+    ((episode, incident),) = [tuple(row.values()) for row in await checked.sidecar.rows(query)]
+    taken = {"who": "ada", "episodes": [episode]}
+    for path, said in ((f"{INCIDENT}/take-out", taken), (f"{INCIDENT}/merge", {"who": "ada", "into": incident})):
+        assert await checked("POST", path, said, incident="unknown") == 404
+        assert await checked("POST", path, said, secret="wrong", incident=incident) == 401
+        assert await checked("POST", path, {"who": "ada"}, incident=incident) == 400
+    assert await checked("POST", f"{INCIDENT}/take-out", taken, incident=incident) == 200
+    await checked.sidecar.caught_up()
+    ((_, new),) = [tuple(row.values()) for row in await checked.sidecar.rows(query)]
+    assert await checked("POST", f"{INCIDENT}/merge", {"who": "ada", "into": incident}, incident=new) == 200
 
 
 async def test_it_is_served_as_it_is(checked):

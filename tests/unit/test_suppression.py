@@ -181,7 +181,7 @@ def test_a_vote_real_on_exactly_this_alert_has_it_told_next_time():
 
 
 def test_a_burst_of_different_alerts_on_an_instance_is_told():
-    world = ladder()
+    world = ladder(deduplication={"strategies": {"temporal_correlation": {"enabled": False}}})
     judged(world, 5)
     world.scoring = Fixed(0.1, world.scoring.certificate)
     for n in range(5):
