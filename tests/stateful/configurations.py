@@ -18,7 +18,7 @@ Hours = tuple[tuple[int, int, frozenset[str]], ...]  # from, to (UTC), the sever
 class Promise(NamedTuple):
     """What people may rely on; times in seconds."""
 
-    hold: dict[str, float] = {"WARNING": 660.0, "INFO": 660.0}  # the longest wait for a score, by severity
+    hold: dict[str, float] = {"WARNING": 660.0, "INFO": 660.0}  # noqa: RUF012 - copied for each; the longest wait for a score, by severity
     rests: Hours = ()  # maintenance
     undelivered: Hours = ()  # an operator's empty routes
     folds_for: float = 3600.0
