@@ -27,6 +27,7 @@ from sidecar.state import (
     outgoing,
     rates,
     regroup,
+    shadow,
     silences,
     similar,
     starts,
@@ -98,6 +99,7 @@ TABLES: Final[dict[str, Any]] = {
     "endings": SilenceEnded,  # pattern -> the end of its silence, which nobody was told of yet
     "reviews": Summed,  # receiver -> its last review of our silences
     "unreviewed": float,  # when the first silence since the last review was asked for, or ended
+    "unasked": float,  # by pattern -> when a silence would have ended that mode shadow did not ask for
 }
 KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
@@ -114,6 +116,7 @@ SECTIONS: Final = (
     windows.FOLDS,
     escalations.FOLDS,
     digests.FOLDS,
+    shadow.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (
     incidents.due,
@@ -160,6 +163,7 @@ class State:
     endings: Table[str, SilenceEnded]
     reviews: Table[str, Summed]
     unreviewed: Table[str, float]
+    unasked: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0
