@@ -659,3 +659,4 @@ class Plan(Struct, frozen=True):
     events: tuple[Event, ...]
     decisions: tuple[Decision, ...]
     deliveries: tuple[Delivery, ...]
+    failed: tuple[str, ...] = ()  # duties that raised, and what
