@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
   sidecar why HighLatency
   sidecar outbox --dead
+  sidecar backtest --config new.yml                        a new configuration on what happened, beside the present one
   sidecar window run --name deploy --match 'namespace="shop"' -- make deploy
   sidecar digest --receiver oncall --since 24h
   sidecar silences preview HighLatency

@@ -168,8 +168,8 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
     alert = received.alert
     ends_at, before = alert.ends_at if alert.ends_at is not None else draft.now, known
     if known is not None and (known.ended_at is not None or alert.starts_at > known.last_seen):
-        if known.ended_at is not None and alert.starts_at <= known.starts_at:
-            return  # sent again
+        if known.ended_at is not None and alert.starts_at <= max(known.starts_at, known.ended_at):
+            return  # sent again, or by another Alertmanager: they differ in the startsAt of one firing
         known = None
     if known is None:  # its firing never reached us
         keys = keys_of(alert.fingerprint, alert.labels)

@@ -113,7 +113,7 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
         scored = scored_as(draft.config, received, keys, episode, observation, score, model)
-        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}")
+        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}", draft.waited.get(episode, ()))
         decisions.append(decision if received.given is None else standing_in(decision, received.given))
     return tuple(decisions)
 
@@ -154,7 +154,7 @@ def _held_once(decision: Decision, facts: Facts) -> Decision:
         return decision
     route = facts.config.route(decision.scored.pattern.severity, decision.scored.alert.labels, facts.now)
     return refined(
-        decision, Verdict.NOTIFY, "hold", "it still fires after its hold", until=None, receivers=route.receivers
+        decision, Verdict.NOTIFY, "hold", "nothing is held twice by its score", until=None, receivers=route.receivers
     )
 
 

@@ -13,6 +13,7 @@ time, three in two minutes are no sign of anything: there, it takes more than th
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from math import exp
 from typing import Final
 
@@ -33,9 +34,57 @@ class _Batched:
 
     def __init__(self) -> None:
         self.opened: dict[str, tuple[str, Reason]] = {}  # by fold key: the incident, and why others fold into it
-        self.arrivals: dict[str, list[str]] = {}  # by part of the topology: incidents
+        self.crowds: dict[str, _Crowd] = {}  # by part of the topology
         self.ranks: dict[str, int] = {}  # of the incidents it opens
         self.went: dict[str, str] = {}  # an incident that would have been opened: where its alert goes instead
+
+    def crowd(self, key: str, facts: Facts) -> _Crowd:
+        found = self.crowds.get(key)
+        if found is None:
+            found = self.crowds[key] = _Crowd(key, facts)
+        return found
+
+
+class _Crowd:
+    """What came together in one part of the topology within the window, this batch included."""
+
+    __slots__ = ("_facts", "_first", "_recent", "count", "enough", "words")
+
+    def __init__(self, key: str, facts: Facts) -> None:
+        known = facts.state.arrivals.get(key) or ()
+        settings = facts.config.deduplication.strategies.temporal_correlation
+        since = facts.now - settings.window
+        began = bisect_right(known, since, key=_at) if known and known[-1].at > since else len(known)
+        self._facts = facts
+        self._recent = [one.incident for one in known[began:]]  # and what this batch opens
+        self._first: dict[int, str | None] = {}  # found already, by severity
+        self.count = len(self._recent)
+        self.words = f"{_of(key)} within {moment(settings.window)}"
+        self.enough = settings.min_alerts  # in all, until the next one joins
+        if self.count:
+            self.enough = _unusual(settings.min_alerts, known, began, settings.window, facts.now)
+
+    def first(self, rank: int, ranks: dict[str, int]) -> str | None:
+        """The incident told first that is as severe, or more, and may be joined; `ranks` of those this batch opens."""
+        if self._first.get(rank) is None:
+            self._first[rank] = next((name for name in self._recent if self._severity(name, ranks) >= rank), None)
+        return self._first[rank]
+
+    def _severity(self, name: str, ranks: dict[str, int]) -> int:
+        """That people were told of, lately enough; else 0."""
+        incident = self._facts.state.incidents.get(name)
+        if incident is None or incident.first_told is None:
+            return ranks.get(name, 0)
+        return incident.rank if self._facts.now - incident.first_told <= self._facts.config.folding.for_ else 0
+
+    def take(self, incident: str) -> None:
+        """One more alert of this batch."""
+        self.count += 1
+        self._recent.append(incident)
+
+
+def _at(arrival: Arrival) -> float:
+    return arrival.at
 
 
 def temporal_correlation(batch: Batch, facts: Facts) -> Batch:
@@ -57,10 +106,14 @@ def _fold(decision: Decision, facts: Facts, batched: _Batched) -> Decision:
     elif decision.verdict is Verdict.FOLD and decision.incident in batched.went:
         name = batched.went[decision.incident]
         decision = refined(decision, Verdict.FOLD, RULE, "so does the alert it belongs to", incident=name)
-    if decision.verdict in TELLS:
-        for key in decision.scored.near:
-            batched.arrivals.setdefault(key, []).append(decision.incident)
+    if decision.scored.near and decision.verdict in TELLS:
+        _arrive(decision, facts, batched)
     return decision
+
+
+def _arrive(decision: Decision, facts: Facts, batched: _Batched) -> None:
+    for key in decision.scored.near:
+        batched.crowd(key, facts).take(decision.incident)
 
 
 def _by_key(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reason]]) -> Decision:
@@ -95,45 +148,36 @@ def _of(key: str) -> str:
 
 
 def _by_crowd(decision: Decision, facts: Facts, batched: _Batched) -> Decision:
-    settings, now = facts.config.deduplication.strategies.temporal_correlation, facts.now
+    rank = severity_rank(decision.scored.pattern.severity)
     for key in decision.scored.near:
-        known, here = facts.state.arrivals.get(key) or (), batched.arrivals.get(key) or []
-        if len(known) + len(here) + 1 < settings.min_alerts:
-            continue
-        since = now - settings.window
-        recent = [*(one.incident for one in known if one.at > since), *here]
-        count = len(recent) + 1
-        if count < settings.min_alerts or _usual(count, known, settings.window, now):
-            continue
-        name = next((name for name in recent if _joins(name, decision, facts, batched)), None)
-        if name is not None:
-            sentence = f"{_ordinal(count)} alert of {_of(key)} within {moment(settings.window)}"
-            return refined(decision, Verdict.FOLD, RULE, sentence, incident=name)
+        crowd = batched.crowd(key, facts)
+        name = crowd.first(rank, batched.ranks) if crowd.count + 1 >= crowd.enough else None
+        if name is not None and name != decision.incident:
+            reason = Reason(RULE, f"{_ordinal(crowd.count + 1)} alert of {crowd.words}")
+            return replace(decision, verdict=Verdict.FOLD, incident=name, reasons=(*decision.reasons, reason))
     return decision
 
 
-def _joins(name: str, decision: Decision, facts: Facts, batched: _Batched) -> bool:
-    """Whether people have this incident, or get it with this batch, lately enough and as severe."""
-    rank, incident = severity_rank(decision.scored.pattern.severity), facts.state.incidents.get(name)
-    if name == decision.incident:
-        return False
-    if incident is None or incident.first_told is None:
-        return batched.ranks.get(name, 0) >= rank
-    return facts.now - incident.first_told <= facts.config.folding.for_ and incident.rank >= rank
+def _unusual(count: int, known: tuple[Arrival, ...], began: int, window: float, now: float) -> int:
+    """How many within the window are more than the hour before lets one expect, by Poisson's law; at least `count`.
+
+    `began`: how many of the arrivals were before the window.
+    """
+    before = began - bisect_right(known, now - HOUR, hi=began, key=_at)
+    span = (min(HOUR, now - known[0].at) if len(known) >= KEPT else HOUR) - window
+    if before == 0 or span <= 0.0:  # a crowd so large that it hides the hour before is one
+        return count
+    return _beyond(before / span * window, count)
 
 
-def _usual(count: int, known: tuple[Arrival, ...], window: float, now: float) -> bool:
-    """Whether so many within the window are what the hour before lets one expect, by Poisson's law."""
-    before = [one.at for one in known if now - HOUR < one.at <= now - window]
-    span = min(HOUR, now - known[0].at) - window if len(known) >= KEPT else HOUR - window
-    if not before or span <= 0.0:
-        return bool(before)
-    expected = len(before) / span * window
-    term = below = exp(-expected)
-    for n in range(1, count):
-        term *= expected / n
+def _beyond(expected: float, least: int) -> int:
+    """The smallest number, of these at least, that comes by chance with a probability of BY_CHANCE at most."""
+    n, below, term = 0, 0.0, exp(-expected)
+    while n < least or 1.0 - below > BY_CHANCE:
         below += term
-    return 1.0 - below > BY_CHANCE
+        n += 1
+        term *= expected / n
+    return n
 
 
 def _ordinal(number: int) -> str:

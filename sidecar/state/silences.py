@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sidecar.state import State
 
 STANDING: Final = frozenset({"asked", "active"})
+BY_OURS: Final = "silence of ours"  # how the reason names one that the sidecar wrote; all others are people's
 LASTING: Final = STANDING | {"theirs"}
 TELLS: Final = frozenset({Verdict.NOTIFY.value, Verdict.FOLD.value})
 EARLY: Final = frozenset({"votes", "severity", "burst", "anomaly", "guard"})  # causes for which we end a silence early

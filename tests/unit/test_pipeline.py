@@ -74,6 +74,16 @@ def test_a_late_retry_after_the_resolve_changes_nothing():
     assert world.state.dump() == before
 
 
+@pytest.mark.parametrize("severity", ["warning", "critical"])
+def test_an_end_that_two_alertmanagers_send_is_one(severity):
+    """Their startsAt differ by some seconds, and the later one is not a firing that nobody has heard of."""
+    world = World()
+    world.fire(severity=severity, since=NOON - 15)
+    world.now += 60
+    world.clear(NOON - 15, severity=severity)
+    assert world.clear(NOON, severity=severity).events == ()
+
+
 def test_a_resolve_before_its_firing_leaves_nothing_open():
     world = World()
     plan = world.clear(NOON - 60)
