@@ -191,6 +191,9 @@ class Worker:
             return
         except StoreError as error:
             outcome = Retry(f"the database: {error}")
+        except Exception as error:
+            logger.exception("composing_failed", key=row.dedup_key)
+            outcome = Retry(f"it could not be composed: {type(error).__name__}: {error}")
         await self._settle(row, target, outcome, time.monotonic() - began, pace, message)
 
     async def _send(
