@@ -267,7 +267,7 @@ class Oracle:
         firing.rule = event.reasons[-1].rule if event.reasons else ""
 
     def _check_fold(self, event: Decided, telling: Telling) -> None:
-        if event.incident in self._opened or event.again or event.came_from:
+        if event.incident in self._opened or event.tell or event.again or event.came_from:
             return
         if telling.first is None:
             raise Broken(f"{event.episode} is folded into {event.incident}, of which nobody was told")

@@ -33,6 +33,7 @@ class Thing:
     firing: bool = False
     start: float = 0.0
     end: float = 0.0
+    claimed: float = 0.0  # when old news said last that it fires
     muted: Mute | None = None  # the silence that keeps Alertmanager from sending it
 
 
@@ -69,7 +70,7 @@ class Reality:
     def start(self, thing: Thing, now: float, ago: float) -> None:
         """It fires, since `ago` seconds or since it may: one firing never overlaps the one before it."""
         if not thing.firing:
-            thing.start = max(now - ago, thing.end + 1.0, thing.start + 1.0)
+            thing.start = max(now - ago, thing.end + 1.0, thing.start + 1.0, thing.claimed + 1.0)
             thing.firing, thing.version = True, thing.version + 1
 
     def resume(self, thing: Thing) -> None:

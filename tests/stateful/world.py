@@ -27,8 +27,8 @@ MOST_TURNS = 10  # of the ticker at one moment, for what one turn would do
 class World(Operators):
     """`do` runs one step; the oracle checks after every batch."""
 
-    def __init__(self, file: str, mode: str, proven: bool) -> None:
-        self.now = MORNING
+    def __init__(self, file: str, mode: str, proven: bool, hour: int = 0) -> None:
+        self.now = MORNING + 3600.0 * hour
         self.config = configured(file, mode)
         self.scoring = Hostile(proven, lambda: self.now)
         self.shard = Shard(self.config, self.scoring)
@@ -158,6 +158,9 @@ class World(Operators):
     def _retry(self, _: Thing, n: int) -> None:
         """An old webhook comes again."""
         said = self.reality.again(n, self.now)
+        for one in said:
+            if one.alert.firing and not one.true:
+                one.thing.claimed = self.now
         if said:
             self.webhook(said)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.domain import Verdict
+from sidecar.domain import Regrouped, Verdict
 from sidecar.pipeline import Inputs
 from tests.unit.stories import World
 
@@ -124,3 +124,16 @@ def test_what_flaps_is_told_where_people_read_that_it_is_over():
     world.now += 60
     world.fire(severity="critical")
     assert world.kinds() == []
+
+
+def test_what_is_taken_out_of_an_incident_whose_message_was_lost_is_told():
+    """Nobody has the incident, and everybody it was meant for gets the new one."""
+    world = World()
+    first = world.fire(severity="critical")
+    second = world.fire(severity="critical", alertname="DiskFull")
+    assert second.incident == first.incident
+    world.dead(first.incident)
+    taken, pair = second.scored.episode, ("DiskFull\x1f\x1f", "HighLatency\x1f\x1f")
+    asked = Regrouped(world.now, "ada", first.incident, "i-new", together=False, episodes=(taken,), pairs=(pair,))
+    made = world.batch(Inputs(asks=(asked,)))
+    assert ("i-new", "notify") in [(delivery.incident, delivery.kind) for delivery in made.deliveries]
