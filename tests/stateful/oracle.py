@@ -267,7 +267,8 @@ class Oracle:
         firing.rule = event.reasons[-1].rule if event.reasons else ""
 
     def _check_fold(self, event: Decided, telling: Telling) -> None:
-        if event.incident in self._opened or event.tell or event.again or event.came_from:
+        people = event.reasons[-1].rule == "regrouping"
+        if event.incident in self._opened or event.tell or event.again or event.came_from or people:
             return
         if telling.first is None:
             raise Broken(f"{event.episode} is folded into {event.incident}, of which nobody was told")
@@ -389,7 +390,7 @@ class Oracle:
             telling.lost.discard(event.receiver)
             telling.first = min(telling.at[one] for one in telling.reached()) if telling.first is None else telling.first
             for target, _ in self.targets[event.receiver]:  # what is sent now says what is now
-                telling.live[target] = bool(self.inside(event.incident)) or self._settles(telling)
+                telling.live[target] = bool(self.inside(event.incident)) or self._not_closed(telling)
 
     # ----------------------------------------------------------------------------------------------------- what must be true
 
@@ -399,6 +400,9 @@ class Oracle:
     def was_told(self, incident: str) -> bool:
         """Whether somebody has a message of it."""
         return incident in self.tellings and self.tellings[incident].first is not None
+
+    def _not_closed(self, telling: Telling) -> bool:
+        return bool(telling.settle) and telling.touched > float("-inf")
 
     def _settles(self, telling: Telling) -> bool:
         """Whether people are not told yet that it is over: it gathers, and has not been quiet for long enough."""
