@@ -1,6 +1,7 @@
 # make demo      see it work: needs Python 3.11 or newer and libgomp, nothing else (ARGS=--exit ends by itself)
 # make test      everything: lint, types, import contracts, all tests on real servers
 # make unit      the tests without I/O, and those of every rule and channel
+# make stories   play the stories of tests/stories, and write down what really follows
 # make lint      ruff; `make format` repairs what it can
 # make types     mypy
 # make contracts who may import whom
@@ -131,6 +132,10 @@ test: servers
 .PHONY: unit
 unit: .venv/.dev
 	$(BIN)/pytest -n $(WORKERS) tests/unit tests/conformance $(ARGS)
+
+.PHONY: stories
+stories: .venv/.dev
+	$(BIN)/python -m tests.stories
 
 .PHONY: lint
 lint: .venv/.dev

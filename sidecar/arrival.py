@@ -177,8 +177,8 @@ def _observe_end(received: Received, known: Episode | None, draft: Draft) -> Non
     alert = received.alert
     ends_at, before = alert.ends_at if alert.ends_at is not None else draft.now, known
     if known is not None and (known.ended_at is not None or alert.starts_at > max(known.last_seen, known.starts_at)):
-        if known.ended_at is not None and alert.starts_at <= known.starts_at:
-            return  # sent again
+        if known.ended_at is not None and alert.starts_at <= max(known.starts_at, known.ended_at):
+            return  # sent again, or by another Alertmanager: they differ in the startsAt of one firing
         known = None
     elif known is not None and ends_at <= known.follows:
         return  # the end of the firing before this one, late

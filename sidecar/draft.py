@@ -10,7 +10,7 @@ from msgspec import Struct
 from models.features import pack
 from models.statistics import Keys
 from sidecar.config import Config
-from sidecar.domain import Decision, Delivered, Event, Received, Scored, SilenceSettled, Voted
+from sidecar.domain import Decision, Delivered, Event, Reason, Received, Scored, SilenceSettled, Voted
 from sidecar.rules.base import exact_key, fold_keys, near_keys, text_key
 from sidecar.scoring import ANOMALY
 from sidecar.state import Episode, State, pattern_of
@@ -36,6 +36,7 @@ class Draft:
     since: float  # when the oldest alert of the batch was received
     events: list[Event] = field(default_factory=list)
     candidates: list[tuple[Received, Keys, str]] = field(default_factory=list)  # to be decided: alert, keys, episode
+    waited: dict[str, tuple[Reason, ...]] = field(default_factory=dict)  # episode -> that its hold is over
     observations: list[tuple[float, ...]] = field(default_factory=list)  # of each candidate
     ready: list[Decision] = field(default_factory=list)  # decided without the rules
     ended: list[Episode] = field(default_factory=list)

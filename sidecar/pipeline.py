@@ -113,11 +113,9 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     scores, model = scoring.score(draft.observations)
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
-        known = (
-            score if score is not None and 0.0 <= score <= 1.0 else None
-        )  # what is no probability, or NaN, says nothing
+        known = score if score is not None and 0.0 <= score <= 1.0 else None  # what is no probability says nothing
         scored = scored_as(draft.config, received, keys, episode, observation, known, model)
-        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}")
+        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}", draft.waited.get(episode, ()))
         decisions.append(decision if received.given is None else standing_in(decision, received.given))
     return tuple(decisions)
 
@@ -158,7 +156,7 @@ def _held_once(decision: Decision, facts: Facts) -> Decision:
         return decision
     route = facts.config.route(decision.scored.pattern.severity, decision.scored.alert.labels, facts.now)
     return refined(
-        decision, Verdict.NOTIFY, "hold", "it still fires after its hold", until=None, receivers=route.receivers
+        decision, Verdict.NOTIFY, "hold", "nothing is held twice by its score", until=None, receivers=route.receivers
     )
 
 

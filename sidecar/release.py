@@ -7,9 +7,9 @@ from typing import Final
 
 from models.features import vector
 from models.statistics import Keys
-from sidecar.domain import Received, severity_of, severity_rank
+from sidecar.domain import Reason, Received, severity_of, severity_rank
 from sidecar.draft import Draft, Inputs
-from sidecar.rules.base import guarded
+from sidecar.rules.base import guarded, moment
 from sidecar.state import REAL
 
 MOST: Final = 500  # decided anew in one batch; the ticker comes back for the rest
@@ -24,7 +24,9 @@ def release(inputs: Inputs, draft: Draft) -> None:
         hold, known = state.holds[fingerprint], state.episodes.get(fingerprint)
         if known is None or known.ended_at is not None:
             continue
-        held = Received(hold.alert, hold.group_key, given=hold.given)
+        held, waited = Received(hold.alert, hold.group_key, given=hold.given), moment(draft.now - hold.since)
+        said = "it still fires after" if hold.due <= draft.now else "there is news that concerns it, after"
+        draft.waited[known.episode] = (Reason("hold", f"{said} {waited} of waiting"),)
         draft.candidates.append((held, known.keys, known.episode))
         draft.observations.append(vector(state.statistics, known.keys, hold.alert.annotations, draft.now))
 

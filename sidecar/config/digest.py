@@ -24,7 +24,7 @@ class Digest(Section):
     schedule: CronText = "0 9 * * *"
     """When, as cron: every day at 9:00."""
     timezone: ZoneName = "UTC"
-    """Of both schedules, and of the times in the text."""
+    """Of both schedules, and of the times in the text; by default that of `time_based_routing.business_hours`."""
     receivers: ReceiverNames = ()
     """Who gets everything that was kept back from anybody; by default each receiver gets its own."""
     lines: int = Field(default=20, ge=1, le=100)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -99,7 +100,9 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, given: Any) -> Any:
-        """Fill in what one section says for another: `global:` for receivers, the processing schedule for training."""
+        """Fill in what one section says for another: `global:` for receivers, the processing schedule for training, the
+        time zone of business hours for the digest.
+        """
         if not isinstance(given, dict):
             return given
         filled = dict(given)
@@ -114,6 +117,10 @@ class Config(Section):
             and _is_cron(schedule)
         ):
             filled["training"] = {**training, "schedule": schedule}
+        zone = _nested(given, "time_based_routing", "business_hours", "timezone")
+        digest = given.get("digest", {})
+        if isinstance(digest, dict) and "timezone" not in digest and zone in available_timezones():
+            filled["digest"] = {**digest, "timezone": zone}
         return filled
 
     @field_validator("alertmanagers")

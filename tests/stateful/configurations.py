@@ -18,7 +18,7 @@ Hours = tuple[tuple[int, int, frozenset[str]], ...]  # from, to (UTC), the sever
 class Promise(NamedTuple):
     """What people may rely on; times in seconds."""
 
-    hold: dict[str, float] = {"WARNING": 660.0, "INFO": 660.0}  # the longest wait for a score, by severity
+    hold: dict[str, float] = {"WARNING": 660.0, "INFO": 660.0}  # noqa: RUF012 - copied for each; the longest wait for a score, by severity
     rests: Hours = ()  # maintenance
     undelivered: Hours = ()  # an operator's empty routes
     folds_for: float = 3600.0
@@ -29,7 +29,10 @@ class Promise(NamedTuple):
 
     def rest_ends(self, severity: str, at: float) -> float:
         """When the maintenance that concerns a severity ends; 0 when there is none."""
-        return max((_end(at, until) for since, until, names in self.rests if _in(at, since, until) and severity in names), default=0.0)
+        return max(
+            (_end(at, until) for since, until, names in self.rests if _in(at, since, until) and severity in names),
+            default=0.0,
+        )
 
     def delivers(self, severity: str, at: float) -> bool:
         """Whether the route of a severity has receivers."""
@@ -44,7 +47,9 @@ class Promise(NamedTuple):
 
     def guards(self, labels: dict[str, str], severity: str) -> bool:
         """Whether an alert always reaches people."""
-        return severity not in ("ERROR", "WARNING", "INFO") or any(labels.get(name) == value for name, value in self.guarded)
+        return severity not in ("ERROR", "WARNING", "INFO") or any(
+            labels.get(name) == value for name, value in self.guarded
+        )
 
 
 def _in(at: float, since: int, until: int) -> bool:
@@ -127,7 +132,12 @@ FILES: dict[str, tuple[dict[str, Any], Promise]] = {
         {
             "folding": APART,
             "aggregation_rules": {
-                "many": {"pattern": "High.*|Queue.*", "threshold": 3, "window": "5m", "aggregate_as": "{count} of {severity}"}
+                "many": {
+                    "pattern": "High.*|Queue.*",
+                    "threshold": 3,
+                    "window": "5m",
+                    "aggregate_as": "{count} of {severity}",
+                }
             },
             "flapping": {"times": 2, "window": "1h", "quiet": "10m"},
             "storm": {"min_incidents": 3, "factor": 1, "window": "2m", "quiet": "2m"},

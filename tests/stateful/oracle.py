@@ -161,7 +161,9 @@ class Oracle:
         if plan.deliveries and not plan.events:
             raise Broken("deliveries without an event are never written")
         for swept in [event for event in plan.events if isinstance(event, Swept)]:
-            self.fires.update((name, False) for name, one in self.newest.items() if one.open and one.seen < swept.before)
+            self.fires.update(
+                (name, False) for name, one in self.newest.items() if one.open and one.seen < swept.before
+            )
         before = {name: one.episode for name, one in self.newest.items() if one.open}
         for event in plan.events:
             self._note_event(event)
@@ -388,7 +390,9 @@ class Oracle:
             telling.first = telling.first if telling.reached() else None  # nobody was told after all
         elif event.receiver in telling.lost:
             telling.lost.discard(event.receiver)
-            telling.first = min(telling.at[one] for one in telling.reached()) if telling.first is None else telling.first
+            telling.first = (
+                min(telling.at[one] for one in telling.reached()) if telling.first is None else telling.first
+            )
             for target, _ in self.targets[event.receiver]:  # what is sent now says what is now
                 telling.live[target] = bool(self.inside(event.incident)) or self._not_closed(telling)
 
@@ -453,7 +457,9 @@ class Oracle:
             told = self.tellings[firing.incident].at
             missing = [one for one in firing.receivers if one not in told]
             if missing or not told:
-                raise Broken(f"{firing.episode} ({firing.verdict}) belongs to {firing.receivers}, told are {list(told)}")
+                raise Broken(
+                    f"{firing.episode} ({firing.verdict}) belongs to {firing.receivers}, told are {list(told)}"
+                )
 
     def _check_counts(self, state: State) -> None:
         open_in: dict[str, int] = {}

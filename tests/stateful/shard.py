@@ -142,4 +142,7 @@ def _fold(state: State, log: list[bytes]) -> None:
 def _plain(body: bytes) -> Any:
     """The snapshot with its tables sorted: they may list the same in another order."""
     held = msgspec.msgpack.decode(body)
-    return {name: sorted(table.items()) if isinstance(table, dict) and name != "statistics" else table for name, table in held.items()}
+    return {
+        name: sorted(table.items()) if isinstance(table, dict) and name != "statistics" else table
+        for name, table in held.items()
+    }

@@ -74,6 +74,16 @@ def test_a_late_retry_after_the_resolve_changes_nothing():
     assert world.state.dump() == before
 
 
+@pytest.mark.parametrize("severity", ["warning", "critical"])
+def test_an_end_that_two_alertmanagers_send_is_one(severity):
+    """Their startsAt differ by some seconds, and the later one is not a firing that nobody has heard of."""
+    world = World()
+    world.fire(severity=severity, since=NOON - 15)
+    world.now += 60
+    world.clear(NOON - 15, severity=severity)
+    assert world.clear(NOON, severity=severity).events == ()
+
+
 def test_a_resolve_before_its_firing_leaves_nothing_open():
     world = World()
     plan = world.clear(NOON - 60)
@@ -349,19 +359,6 @@ def five_false(world: World, **labels: str) -> None:
     for n in range(5):
         world.vote(world.fire(instance=f"i{n}", **labels), who=f"person-{n % 2}")
         world.now += 60
-
-
-def test_five_false_votes_of_one_pattern_ask_for_one_silence():
-    world = World(**NO_FOLDING)
-    five_false(world)
-    (silence,) = world.last.deliveries
-    assert silence.kind == "silence"
-    assert '["severity","warning"]' in silence.body
-    asked = [event for events in world.log for event in events if event.__class__.__name__ == "SilenceAsked"]
-    assert len(asked) == 1
-    assert asked[0].ends_at - asked[0].at == 86400
-    world.vote(world.fire(instance="i9"))
-    assert len([e for events in world.log for e in events if e.__class__.__name__ == "SilenceAsked"]) == 1
 
 
 @pytest.mark.parametrize("severity", ["critical", "CRITICAL"])
