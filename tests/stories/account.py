@@ -140,7 +140,8 @@ class Account:
         elif event.title:
             parts.append(f"as {self._names.incident(event.incident)}")
         if event.came_from:
-            parts.append(f"from {self._names.incident(event.came_from)}")
+            own = event.came_from == f"i-{event.episode}"
+            parts.append("from one of its own" if own else f"from {self._names.incident(event.came_from)}")
         if event.until is not None:
             parts.append(f"until {wall(event.until, one.at, self._zone)}")
         marks = [f"[{mark}]" for mark in event.marks]

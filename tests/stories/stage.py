@@ -68,6 +68,7 @@ class Stage:
 
     config: Config
     zone: ZoneInfo
+    first_day: str = FIRST_DAY
     usual_score: float | None = SCORE
     rules: tuple[Rule, ...] = RULES
     state: State = field(default_factory=State)
@@ -81,7 +82,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.model = Model()
-        self.now, _ = clock(f"{FIRST_DAY} 00:00", self.now, self.zone)
+        self.now, _ = clock(f"{self.first_day} 00:00", self.now, self.zone)
 
     def rescored(self, batch: Batch, facts: Facts) -> Batch:
         """Before all rules: each alert has the score that the story says."""
@@ -96,6 +97,8 @@ class Stage:
 
     def pass_time(self, until: float) -> None:
         """The ticker: whenever something is due, a plan without inputs."""
+        if until < self.now - 1:
+            raise Unreadable("time does not run backwards")
         while (due := self._due()) is not None and due <= until:
             before = self.state.seq
             self.now = max(self.now, due)
