@@ -164,7 +164,7 @@ def measure(count: int, rounds: int) -> tuple[dict[str, float], Found]:
         watch = Watch()
         round_of(watch, state, known, texts, range(n * REPEAT, (n + 1) * REPEAT), found)
         watched.append(watch.spent)
-    each = {name: BATCH * REPEAT for name in watched[0]} | {"all pairs": 1}
+    each = dict.fromkeys(watched[0], BATCH * REPEAT) | {"all pairs": 1}
     return {name: statistics.median(one[name] for one in watched[1:]) / each[name] * 1e6 for name in each}, found
 
 

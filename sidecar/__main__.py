@@ -14,6 +14,7 @@ from sidecar.delivery.commands import add_digest
 from sidecar.deployment import add_window
 from sidecar.errors import ConfigError, SidecarError
 from sidecar.reports.commands import add_reports
+from sidecar.silencing import add_silences
 
 if TYPE_CHECKING:
     from sidecar.config import Config
@@ -29,8 +30,10 @@ EXAMPLES = """examples:
   sidecar route-test domain=artemis severity=CRITICAL --at 2026-11-22T03:00
   sidecar why HighLatency
   sidecar outbox --dead
+  sidecar backtest --config new.yml                        a new configuration on what happened, beside the present one
   sidecar window run --name deploy --match 'namespace="shop"' -- make deploy
   sidecar digest --receiver oncall --since 24h
+  sidecar silences preview HighLatency
   sidecar report --since 30d --html report.html
   sidecar noisy-rules
 """
@@ -86,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add_reports(add)
     add_window(add)
     add_digest(add)
+    add_silences(add)
     add("quarantine", _quarantine, "Alerts that could not be read or decided")
     demo = add("demo", _demo, "Replay a real alert history, then serve on loopback and show live alerts")
     demo.add_argument("--exit", action="store_true", help="end by itself; non-zero if anything was lost")

@@ -8,6 +8,8 @@ from msgspec import Struct
 
 from sidecar.domain import DeliveryKind
 
+Data = dict[str, str | int | float | bool | None]
+
 
 class Item(Struct, frozen=True):
     """One line of a bulletin: a heading, what is to be said of it, and where to answer."""
@@ -16,7 +18,7 @@ class Item(Struct, frozen=True):
     facts: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()  # (text, URL)
     episodes: tuple[str, ...] = ()  # what an answer to this line is about: the newest ones
-    data: dict[str, str | int | float | bool | None] = {}  # the same for programs
+    data: Data = {}  # the same for programs
 
 
 class Bulletin(Struct, frozen=True):

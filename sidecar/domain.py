@@ -159,6 +159,13 @@ class Tally(Struct, frozen=True, gc=False, array_like=True):
     keep: int = 0  # newest episodes that are remembered; 0: they are only counted
 
 
+class Would(Struct, frozen=True, gc=False, array_like=True):
+    """In mode shadow: what would have been done instead, and the rule that says so."""
+
+    verdict: Verdict
+    rule: str
+
+
 class Decision(Struct, frozen=True, gc=False):
     """A verdict on one episode, with its reasons in the order the rules gave them."""
 
@@ -173,6 +180,7 @@ class Decision(Struct, frozen=True, gc=False):
     marks: tuple[str, ...] = ()  # what the message says beside the reasons: "shadow: would have been suppressed"
     gather: Gather | None = None  # of the incident it opens or joins
     tallies: tuple[Tally, ...] = ()
+    would: Would | None = None  # in mode shadow, where the verdict would have been another
 
 
 class Move(Struct, frozen=True, gc=False):
@@ -248,6 +256,7 @@ class Decided(Struct, frozen=True, gc=False, tag="decided", tag_field="t", omit_
     near: tuple[str, ...] = ()  # what of the topology a told alert belongs to: where several come together
     ack_by: float | None = None  # when its incident escalates unless somebody acknowledges it
     domain: str = ""  # of an incident that escalates: whose roles are told
+    would: Would | None = None  # in mode shadow, where the verdict would have been another
 
 
 class Regrouped(Struct, frozen=True, gc=False, tag="regrouped", tag_field="t", omit_defaults=True):
@@ -416,6 +425,17 @@ class SilenceAsked(Struct, frozen=True, gc=False, tag="silence_asked", tag_field
     created_by: str = ""
 
 
+class SilenceWithheld(Struct, frozen=True, gc=False, tag="silence_withheld", tag_field="t", omit_defaults=True):
+    """A silence that mode shadow did not ask for; the fields are those of SilenceAsked."""
+
+    at: float
+    pattern: Pattern
+    ends_at: float
+    reason: str
+    comment: str
+    episodes: tuple[str, ...]
+
+
 class SilenceSettled(Struct, frozen=True, gc=False, tag="silence_settled", tag_field="t", omit_defaults=True):
     at: float
     pattern: Pattern
@@ -495,6 +515,7 @@ Event = (
     | WindowClosed
     | Delivered
     | SilenceAsked
+    | SilenceWithheld
     | SilenceSettled
     | EpisodeMuted
     | EpisodeUnmuted
@@ -606,6 +627,7 @@ class Message(Struct, frozen=True):
     marks: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()  # (text, url): Alertmanager, runbook, dashboard, Prometheus
     model: str = ""
+    named: bool = False  # the title is a name for many alerts alike
     note: str = ""  # what just changed: "severity raised to CRITICAL", "still firing after 4 h"
 
 

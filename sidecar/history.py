@@ -38,6 +38,7 @@ class HistoryAlert(Struct, frozen=True):
     annotations: dict[str, str] = {}
     truth: Truth | None = None
     incident: str | None = None
+    answered_at: float | None = None  # when people said what it was, where that is on record
 
 
 class _Line(Struct):

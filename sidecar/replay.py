@@ -191,6 +191,10 @@ class Replay:
     def clock(self) -> float:
         return self.now
 
+    def place(self, episode: str) -> int | None:
+        """Which alert of the history an episode is; None for one that is none of them."""
+        return self._by_episode.get(episode)
+
     async def run(
         self,
         decider: Commits,
@@ -218,8 +222,11 @@ class Replay:
 
     async def _until(self, at: float, decider: Commits) -> None:
         """Let virtual time pass: held alerts are released and votes given when they are due."""
+        stuck: float | None = None  # what was due and stayed so: it waits for the next webhook, as it would in service
         while True:
             hold = decider.state.next_due()
+            if hold == stuck:
+                hold = None
             vote = self._votes[0][0] if self._votes else None
             due = min((t for t in (hold, vote) if t is not None), default=None)
             if due is None or due > at:
@@ -227,6 +234,7 @@ class Replay:
             self.now = max(self.now, due)
             votes = self._due_votes()
             await decider.commit([Work(votes=votes)])
+            stuck = hold if not votes else None
         self.now = max(self.now, at)
 
     def _webhook(self, flush: Flush) -> tuple[Received, ...]:
@@ -274,7 +282,8 @@ class Replay:
         if alert.truth is None or n in self._voted or answers.draw(n, "answered") >= answers.share:
             return
         self._voted.add(n)
-        due = min(alert.ends_at, alert.starts_at + KNOWN_WITHIN) + answers.delay
+        usual = min(alert.ends_at, alert.starts_at + KNOWN_WITHIN) + answers.delay
+        due = usual if alert.answered_at is None else alert.answered_at
         heapq.heappush(self._votes, (max(due, at), n))
 
     def _due_votes(self) -> tuple[Voted, ...]:

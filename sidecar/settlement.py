@@ -12,6 +12,7 @@ from sidecar.domain import (
     Decision,
     Delivery,
     Move,
+    Scored,
     Verdict,
 )
 from sidecar.draft import Draft
@@ -73,16 +74,15 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     came_from = _came_from(scored.episode, decision.incident, draft)
     kind = "reminder" if decision.reasons and decision.reasons[-1].rule == "exact_deduplication" else "raise"
     refires = tells and incident is not None and incident.firing == 0 and bool(incident.told)
-    ack_by, domain = None, ""
-    if tell or refires or (again and kind == "raise"):
-        ack_by = draft.config.acknowledged_by(scored.pattern.severity, draft.now)
-        domain = draft.config.domain_of(scored.alert.labels) if ack_by is not None else ""
+    asks = bool(tell) or refires or (bool(again) and kind == "raise")
+    ack_by, domain = _acknowledged_by(scored, draft) if asks else (None, "")
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
         _recorded(decision), tell, again, decision.receivers, decision.until, scored.score, scored.anomaly, scored.model,
         scored.observation, decision.propensity, decision.marks, scored.alert if held else None,
         scored.group_key if held else "", scored.given, gather.title if gather else "", gather.settle if gather else 0.0,
         came_from, decision.tallies, scored.near if tells and scored.observation else (), ack_by, domain,
+        decision.would,
     )  # fmt: skip
     draft.record(event)
     if came_from:
@@ -101,6 +101,12 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             telling.urgent = (
                 telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
             )
+
+
+def _acknowledged_by(scored: Scored, draft: Draft) -> tuple[float | None, str]:
+    """When what is told now escalates, and the domain whose roles are told then."""
+    ack_by = draft.config.acknowledged_by(scored.pattern.severity, draft.now)
+    return ack_by, draft.config.domain_of(scored.alert.labels) if ack_by is not None else ""
 
 
 def _came_from(episode: str, incident: str, draft: Draft) -> str:

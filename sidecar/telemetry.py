@@ -12,7 +12,17 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import sidecar
-from sidecar.domain import SEVERITY_RANK, Acknowledged, Decision, Escalated, Plan, Received, SilenceEnded, severity_of
+from sidecar.domain import (
+    SEVERITY_RANK,
+    Acknowledged,
+    Decision,
+    Escalated,
+    Plan,
+    Received,
+    SilenceEnded,
+    SilenceWithheld,
+    severity_of,
+)
 from sidecar.state import State
 
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30
@@ -35,6 +45,7 @@ REPORTED: Final = {  # a metric of `sidecar report` -> the gauge that shows it
 }
 ACKNOWLEDGED_BUCKETS: Final = (30, 60, 120, 300, 600, 1800, 3600, 14_400, 86_400)  # s; the SLAs are 5 min to 4 h
 PER_NOTIFICATION: Final = (1, 2, 3, 5, 10, 20, 50, 100, 500)
+logger = structlog.get_logger()
 
 
 class Metrics:
@@ -51,6 +62,12 @@ class Metrics:
         self.decisions = Counter(
             "sidecar_decisions",
             "Decisions, by verdict and the rule that made it",
+            ["verdict", "rule"],
+            registry=registry,
+        )
+        self.shadowed = Counter(
+            "sidecar_shadow_decisions",
+            "What mode shadow would have done instead, silences included, by verdict and rule",
             ["verdict", "rule"],
             registry=registry,
         )
@@ -205,6 +222,9 @@ class Metrics:
         made = Counts([(decision.verdict, _decisive(decision)) for decision in plan.decisions])
         for (verdict, rule), count in made.items():
             self.decisions.labels(verdict.value, rule).inc(count)
+        instead = [one.would for one in plan.decisions if one.would is not None]
+        for would, count in Counts(instead).items():
+            self.shadowed.labels(would.verdict.value, would.rule).inc(count)
         for event in plan.events:
             if isinstance(event, Acknowledged):
                 self.acknowledged.labels(_known(event.severity)).observe(event.after)
@@ -213,6 +233,13 @@ class Metrics:
             elif type(event) is SilenceEnded:
                 self.silences_ended.labels(event.cause).inc()
                 self.hidden.inc(event.hidden)
+            elif type(event) is SilenceWithheld:
+                self._withheld(event)
+
+    def _withheld(self, event: SilenceWithheld) -> None:
+        self.shadowed.labels("silence", "repeated_false_positive").inc()
+        pattern = dict(zip(event.pattern._fields, event.pattern, strict=True))
+        logger.info("silence_withheld", pattern=pattern, ends_at=event.ends_at, comment=event.comment)
 
     def silenced(self, state: State) -> None:
         """Show what silences hide now, and how many of ours stand."""

@@ -21,6 +21,7 @@ from sidecar.decider import Work
 from sidecar.domain import Decided, EpisodeEnded, EpisodeStarted, Plan, Voted
 from sidecar.pipeline import Inputs
 from sidecar.replay import Answers, HistoryAlert, Replay, Result
+from sidecar.rules import RULES, Rule
 from sidecar.rules.base import TELLS, guarded
 from sidecar.scoring import Scorers
 from sidecar.state import State
@@ -74,9 +75,15 @@ class Memory:
     """A decider that keeps nothing but the state: plan, and commit it."""
 
     def __init__(
-        self, config: Config, clock: Callable[[], float], on_plan: Callable[[Plan], None], prior: Prior | None = None
+        self,
+        config: Config,
+        clock: Callable[[], float],
+        on_plan: Callable[[Plan], None],
+        prior: Prior | None = None,
+        rules: Sequence[Rule] = RULES,
     ) -> None:
         self.state = State()
+        self._rules = rules
         self.scorers = Scorers(prior=prior)
         self._config = config
         self._clock = clock
@@ -89,7 +96,7 @@ class Memory:
             [vote for work in works for vote in work.votes],
             asks=[event for work in works for event in work.asks],
         )
-        plan = pipeline.plan(inputs, self.state, self.scorers, self._config, self._clock())
+        plan = pipeline.plan(inputs, self.state, self.scorers, self._config, self._clock(), self._rules)
         self.state.commit(self.state.seq + 1)
         self._on_plan(plan)
         return self.state.seq
@@ -152,8 +159,11 @@ def backtest(
     progress: Callable[[int], object] = lambda _: None,
     seed: int = 1,
     prior: Prior | None = None,
+    *,
+    rules: Sequence[Rule] = RULES,
+    watch: Callable[[Replay, Plan], None] = lambda _, __: None,
 ) -> tuple[list[Result], Night]:
-    """Replays it; returns what became of each alert, and the nights.
+    """Replays it; returns what became of each alert, and the nights. `watch` sees every plan, after the replay took it in.
 
     A `prior` that learned from this history would judge what it has seen: `models.prior.load` gives one that did not.
     """
@@ -163,8 +173,9 @@ def backtest(
     def note(plan: Plan) -> None:
         known.note(plan)
         replay.note(plan)
+        watch(replay, plan)
 
-    memory = Memory(config, replay.clock, note, prior)
+    memory = Memory(config, replay.clock, note, prior, rules)
     with tempfile.TemporaryDirectory(prefix="sidecar-backtest-") as place:
         night = Night(memory, known, config, Path(place), seed, prior)
         results = asyncio.run(replay.run(memory, night, lambda count: (progress(count), None)[1]))

@@ -1,14 +1,14 @@
 """What digests listed, so that an answer to one is an answer to its alerts.
 
 Revision ID: 0008_digests
-Revises: 0003_gathered
+Revises: 0007_silences
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0008_digests"
-down_revision = "0003_gathered"
+down_revision = "0007_silences"
 branch_labels = None
 depends_on = None
 

@@ -206,10 +206,12 @@ def _hash(*parts: str) -> str:
 def subject(message: Message) -> str:
     """`[FIRING] HighLatency - artemis/payments`, as the specification writes it."""
     status = "RESOLVED" if message.status == "resolved" else "FIRING"
-    name = prose.label(message, "alertname") or message.title
+    name = "" if message.named else prose.label(message, "alertname")
     place = "/".join(part for part in (message.domain, prose.label(message, "namespace")) if part)
     note = f" ({message.note})" if message.note else ""
-    return prose.one_line(f"[{status}] {name}" + (f" - {place}" if place else "") + note, SUBJECT_LIMIT)
+    return prose.one_line(
+        f"[{status}] {name or message.title}" + (f" - {place}" if place else "") + note, SUBJECT_LIMIT
+    )
 
 
 def text_of(message: Message) -> str:

@@ -137,7 +137,7 @@ def event_of(message: Message, config: PagerDutyConfig) -> dict[str, Any]:
 def summary(message: Message) -> str:
     """`HighLatency in payments`, and what it is about: the first line people see on their phone."""
     name, namespace = prose.label(message, "alertname"), prose.label(message, "namespace")
-    head = f"{name} in {namespace}" if name and namespace else message.title
+    head = f"{name} in {namespace}" if name and namespace and not message.named else message.title
     about = prose.description(message.lines[0], 300) if message.lines else ""
     parts = [head, message.note, about]
     return prose.one_line(": ".join(part for part in parts if part), SUMMARY_LIMIT) or "an alert without a name"

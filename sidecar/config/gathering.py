@@ -40,6 +40,7 @@ class AggregationRule(Section):
     threshold: int = Field(ge=1, le=1000)
     """From so many alerts within `window` on, they are one incident. Before it they go out as usual."""
     window: Span
+    """Within which they have to start; so long nothing of it may fire, five minutes at least, until it is over."""
     aggregate_as: Template
     """Its title. Alerts for which it reads the same, `{count}` left out, are one. A name in braces is a named group of the
     pattern, else a label, else what the `.*` after that word matched, else the pattern's only `.*`, else `unknown`."""
@@ -52,6 +53,7 @@ class Flapping(Section):
     times: int = Field(default=3, ge=2, le=MOST_STARTS)
     """So many starts of one alert within `window` are flapping."""
     window: Span = 1800.0
+    """Within which its starts are counted."""
     quiet: Span = 900.0
     """How long it has to be quiet until people are told that it is over."""
 
@@ -61,6 +63,7 @@ class Storm(Section):
 
     enabled: bool = True
     window: Span = 300.0
+    """Within which incidents are counted."""
     min_incidents: int = Field(default=50, ge=2, le=1000)
     """Fewer incidents of a domain within `window` are never a storm."""
     factor: float = Field(default=10.0, ge=1)
@@ -76,5 +79,6 @@ class SuppressionBudget(Section):
     share: float = Field(default=0.8, ge=0, le=1)
     """Of all alerts of `window`, and of those of each alertname. A hold is none of it: what still fires is told."""
     window: Span = 21_600.0
+    """How far back alerts count, to half an hour."""
     min_alerts: int = Field(default=20, ge=1)
     """With fewer alerts within `window` there is no share to speak of."""

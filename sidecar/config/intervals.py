@@ -30,7 +30,7 @@ def _checked(parse: Callable[[str], object], example: str, text: str) -> str:
 
 
 def _range(parse: Callable[[str], object], example: str) -> Any:
-    schema = WithJsonSchema({"type": ["string", "integer"], "description": f"e.g. {example}"})
+    schema = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "description": f"e.g. {example}"})
     return Annotated[str, BeforeValidator(_text), AfterValidator(partial(_checked, parse, example)), schema]
 
 
@@ -70,7 +70,6 @@ class IntervalElement(Section):
     times: tuple[TimeSpan, ...] | None = None
     weekdays: tuple[_range(intervals.parse_weekdays, '"monday:friday"'), ...] | None = None  # type: ignore[valid-type]
     days_of_month: tuple[_range(intervals.parse_days_of_month, '"1:5" or "-3:-1"'), ...] | None = None  # type: ignore[valid-type]
-    """Negative ones count from the end of the month."""
     months: tuple[_range(intervals.parse_months, '"may:august" or "5:8"'), ...] | None = None  # type: ignore[valid-type]
     years: tuple[_range(intervals.parse_years, '"2026:2028"'), ...] | None = None  # type: ignore[valid-type]
     location: Annotated[str, AfterValidator(_location)] | None = None

@@ -33,6 +33,7 @@ def warnings(config: Config) -> list[Notice]:
     return [
         *_running(config),
         *_receivers(config),
+        *_escalations(config),
         *_digest(config),
         *_roles(config),
         *_severities(config),
@@ -55,6 +56,21 @@ def _running(config: Config) -> Iterator[Notice]:
         for key in ("webhook_secret", "api_secret"):
             if getattr(config.server, key) is None:
                 yield f"server.{key}", f"is not set, and {config.server.listen} is not only this host: anybody may send"
+
+
+def _escalations(config: Config) -> Iterator[Notice]:
+    """What escalates although nobody can acknowledge it, and roles that only escalation names."""
+    if "severity_definitions" not in config.model_fields_set:
+        return
+    escalating = [name for name, one in config.severity_definitions.items() if one.sla and one.escalation != "none"]
+    if escalating and config.slack.signing_secret is None:
+        said = f"{', '.join(escalating)} will escalate unless somebody votes by POST /api/v2/feedback"
+        yield "slack.signing_secret", f"is not set, so that no reaction acknowledges: {said}"
+    for name, one in config.severity_definitions.items():
+        if one.escalation != "none" and one.sla is None:
+            yield f"severity_definitions.{name}.escalation", "has no effect without sla"
+        if one.escalate_to is not None and one.escalation == "none":
+            yield f"severity_definitions.{name}.escalate_to", "has no effect while escalation is none"
 
 
 def _receivers(config: Config) -> Iterator[Notice]:
@@ -96,6 +112,9 @@ def _roles(config: Config) -> Iterator[Notice]:
         for severity, roles in routes.items():
             for role in roles:
                 first.setdefault(role, f"{path}.{severity}")
+    for severity, definition in config.severity_definitions.items():
+        for role in definition.escalate_to or ():
+            first.setdefault(role, f"severity_definitions.{severity}.escalate_to")
     for role, path in first.items():
         bare = [name for name, domain in config.domains.items() if role not in domain.roles]
         if role not in names and bare:
@@ -130,8 +149,6 @@ def _without_effect(config: Config) -> Iterator[Notice]:
     for path, instead in _LATER:
         if _given(config, path.split(".")):
             yield path, NO_EFFECT + instead
-    if "severity_definitions" in config.model_fields_set:
-        yield "severity_definitions", f"sla and escalation: {NO_EFFECT.replace('is', 'are').replace('has', 'have')}"
     yield from _models(config)
     yield from _collection(config)
     exact = config.deduplication.strategies.exact_match

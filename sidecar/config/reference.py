@@ -70,8 +70,9 @@ def _of_field(path: str, field: dict[str, Any], known: dict[str, Any], *, requir
 
 
 def _type(field: dict[str, Any]) -> str:
-    if "enum" in field:
-        return " or ".join(f"`{value}`" for value in field["enum"])
+    choices = [f"`{value}`" for value in field.get("enum", ())] or [_type(one) for one in field.get("anyOf", ())]
+    if choices:
+        return " or ".join(choices)
     if "items" in field:
         return f"list of {_type(field['items'])}"
     if isinstance(field.get("additionalProperties"), dict):

@@ -51,9 +51,10 @@ class Server(Section):
     webhook_secret: Secret | None = None
     """What Alertmanager must send, as Bearer token or as Basic password."""
     api_secret: Secret | None = None
-    """What callers of POST /api/v2/feedback must send, as Bearer token or as Basic password."""
+    """What callers of the API must send, as Bearer token or as Basic password."""
     external_url: str = ""
-    """How Alertmanager reaches the sidecar; `render-alertmanager` writes it into the webhook's URL."""
+    """How Alertmanager, and people's browsers, reach the sidecar: `render-alertmanager` writes it into the webhook's URL, and
+    the links by which people answer begin with it."""
 
     @property
     def webhook_secret_value(self) -> str:

@@ -226,7 +226,7 @@ class InhibitRule(Section):
     equal: tuple[LabelName, ...] = ()
 
 
-_ONE_OR_MORE = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+_ONE_OR_MORE = {"anyOf": [{"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "string"}]}
 
 
 def _names(given: Any) -> Any:

@@ -12,7 +12,7 @@ from sidecar.config import Config
 from sidecar.delivery.digest import digest_of, ending_of, review_of
 from sidecar.domain import DigestDue, Message, ReviewDue, SilenceEnded
 from sidecar.links import links_to
-from sidecar.store import digests, outbox
+from sidecar.store import digests, outbox, silences
 from sidecar.store.digests import Span
 from sidecar.store.engine import Database
 
@@ -37,11 +37,11 @@ async def _made(connection: Any, row: outbox.Claimed, config: Config) -> Bulleti
         span = Span(about.since, about.until, about.of, row.shard, about.after, row.seq)
         kept, folded = await digests.kept_back(connection, span), await digests.folded(connection, span)
         return digest_of(row.incident, about, kept, folded, config)
+    rows = await silences.every(connection)
     if isinstance(about, SilenceEnded):
-        return ending_of(row.incident, receiver, about, await digests.silence_of(connection, about.pattern))
-    events = await digests.silence_events(connection, about.since, about.until)
-    active = await digests.active(connection, about.until)
-    return review_of(row.incident, receiver, about.since, about.until, events, active, config)
+        known = next((one for one in rows if one.pattern == about.pattern), None)
+        return ending_of(row.incident, receiver, about, known)
+    return review_of(row.incident, about, rows, await silences.ends(connection, about.since, about.until), config)
 
 
 def answerable(bulletin: Bulletin, channel: str, block: Any, config: Config) -> Bulletin:

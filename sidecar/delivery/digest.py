@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from statistics import median
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from sidecar.bulletin import Bulletin, Item
+import msgspec
+
+from sidecar.bulletin import Bulletin, Data, Item
 from sidecar.channels.prose import format_span, one_line
 from sidecar.config import Config
-from sidecar.domain import DigestDue, Pattern, SilenceAsked, SilenceEnded, severity_rank
+from sidecar.domain import DigestDue, Pattern, ReviewDue, SilenceEnded, severity_rank
 from sidecar.rules.base import moment
-from sidecar.store.digests import MOST, Kept, Silenced
+from sidecar.state.silences import LASTING
+from sidecar.store.digests import MOST, Kept
+from sidecar.store.silences import SilenceRow
 
 LISTED: Final = 1000  # episodes that one digest remembers, for answers to it
 WORD: Final = 80  # characters of a label in a heading
@@ -85,7 +89,7 @@ def _item(pattern: Pattern, alerts: Sequence[Kept], most: int) -> Item:
         f"answered: {answered} of {len(alerts)}" if answered else "",
         f"an answer here counts for the newest {most}" if len(alerts) > most else "",
     ]
-    data: dict[str, str | int | float | bool | None] = {
+    data: Data = {
         "alertname": one_line(pattern.alertname, WORD), "namespace": one_line(pattern.namespace, WORD),
         "service": one_line(pattern.service, WORD), "severity": one_line(pattern.severity, WORD), "count": len(alerts),
         "firing": firing, "answered": answered, "usual_seconds": usual, "lowest_score": min(scores, default=None),
@@ -130,66 +134,71 @@ def _range(scores: Sequence[float]) -> str:
 # ------------------------------------------------------------------------------------------------------------- silences
 
 
-def ending_of(name: str, receiver: str, ended: SilenceEnded, known: Silenced | None) -> Bulletin:
-    """The end of a silence of ours: what it hid, for how long, and why it ended."""
+def ending_of(name: str, receiver: str, ended: SilenceEnded, known: SilenceRow | None) -> Bulletin:
+    """The end of a silence of ours: what it hid, for how long, and why it ended. `known`: as the table has it."""
     since = known.asked_at if known is not None and known.asked_at <= ended.at else ended.at
     span = f" in {moment(ended.at - since)}" if ended.at > since else ""
     lead = [f"It hid {_alerts(ended.hidden)}{span}.", _sentence(ended.why)]
-    lead += [f"It was written because: {one_line(known.comment, 250)}"] if known is not None and known.comment else []
+    if known is not None:
+        lead += [f"It stood on {_alerts(len(known.evidence))} called noise."] if known.evidence else []
+        lead += [f"Its comment: {one_line(known.comment, 280)}"] if known.comment else []
     lead.append("What fires now is told again.")
     title = f"the silence for {kind_of(ended.pattern)} is over"
     return Bulletin(name, receiver, "silence", title, since, ended.at, tuple(filter(None, lead)))
 
 
 def review_of(
-    name: str, receiver: str, since: float, until: float, events: Sequence[SilenceAsked | SilenceEnded],
-    active: Sequence[Silenced], config: Config,
-) -> Bulletin:  # fmt: skip
-    """Our silences of a time: what each hid, on which evidence it stood, how it ended, and what stands now."""
+    name: str, due: ReviewDue, rows: Sequence[SilenceRow], ends: Sequence[Mapping[str, Any]], config: Config
+) -> Bulletin:
+    """Our silences of a time: what each hid, on which evidence it stood, how it ended, and what stands now.
+
+    `rows`: the newest silence of each pattern, `ends`: all that ended in the time, oldest first.
+    """
     zone = ZoneInfo(config.digest.timezone)
-    standing = {Pattern(*one.pattern): one for one in active}
-    asked: dict[Pattern, list[SilenceAsked]] = {}
-    ended: dict[Pattern, list[SilenceEnded]] = {}
-    for event in events:
-        if isinstance(event, SilenceAsked):
-            asked.setdefault(event.pattern, []).append(event)
-        else:
-            ended.setdefault(event.pattern, []).append(event)
+    ended: dict[Pattern, list[Mapping[str, Any]]] = {}
+    for one in ends:
+        ended.setdefault(Pattern(*msgspec.json.decode(one["pattern"])), []).append(one)
+    known = {row.pattern: row for row in rows}
+    standing = {row.pattern for row in rows if row.state in LASTING and row.asked_at <= due.until < row.ends_at}
+    asked = {row.pattern for row in rows if due.since < row.asked_at <= due.until}
     patterns = sorted({*standing, *asked, *ended}, key=lambda one: (one not in standing, one))
-    items = tuple(
-        _reviewed(one, asked.get(one, []), ended.get(one, []), standing.get(one), zone)
-        for one in patterns[: config.digest.lines]
-    )
-    hidden = sum(event.hidden for many in ended.values() for event in many)
-    written, over = sum(map(len, asked.values())), sum(map(len, ended.values()))
+    shown = patterns[: config.digest.lines]
+    items = tuple(_reviewed(one, known.get(one), ended.get(one, []), one in standing, zone) for one in shown)
     lead = (
-        f"From {clock(since, zone)} to {clock(until, zone)}: {written} written, {over} over, {len(standing)} standing now.",
-        f"Those that are over hid {_alerts(hidden)}.",
-        "To end one: `sidecar silences`, or expire it in Alertmanager.",
+        f"From {clock(due.since, zone)} to {clock(due.until, zone)}: {len(ends)} over, {len(standing)} standing now.",
+        f"Those that are over hid {_alerts(sum(one['hidden'] for one in ends))}.",
+        "To look closer, or to end one: `sidecar silences`.",
     )
-    title = f"silences of the sidecar: {len(standing)} standing, {len(patterns)} in all"
-    return Bulletin(name, receiver, "review", title, since, until, lead, items, len(patterns) - len(items))
+    title = f"silences of the sidecar: {len(standing)} standing, {len(ends)} over"
+    return Bulletin(name, due.receiver, "review", title, due.since, due.until, lead, items, len(patterns) - len(items))
 
 
 def _reviewed(
-    pattern: Pattern, asked: Sequence[SilenceAsked], ended: Sequence[SilenceEnded], standing: Silenced | None, zone: ZoneInfo
-) -> Item:  # fmt: skip
-    comment = standing.comment if standing is not None else asked[-1].comment if asked else ""
-    evidence = standing.evidence if standing is not None else asked[-1].episodes if asked else ()
-    facts = [f"stands until {clock(standing.ends_at, zone)}" if standing is not None else ""]
-    facts += [
-        f"over {clock(event.at, zone)}: {one_line(event.why, 150)}; it hid {_alerts(event.hidden)}"
-        for event in ended[-3:]
-    ]
-    facts += [f"written {len(asked)} times"] if len(asked) > 1 else []
-    facts += [f"evidence: {_alerts(len(evidence))} called noise"] if evidence else []
-    facts += [one_line(comment, 250)] if comment else []
-    hidden = sum(event.hidden for event in ended)
-    data: dict[str, str | int | float | bool | None] = {
-        "hidden": hidden, "written": len(asked), "over": len(ended), "standing": standing is not None,
-        "evidence": len(evidence), "ends_at": standing.ends_at if standing is not None else None,
-    }  # fmt: skip
-    return Item(kind_of(pattern), tuple(filter(None, facts)), (), (), data)
+    pattern: Pattern, known: SilenceRow | None, ends: Sequence[Mapping[str, Any]], standing: bool, zone: ZoneInfo
+) -> Item:
+    facts, data = [], _counted(known, ends, standing)
+    if known is not None and standing:
+        facts.append(f"stands until {clock(known.ends_at, zone)}, and hid {_alerts(known.hidden)} so far")
+        facts += ["a person has edited it: it is theirs now"] if known.state == "theirs" else []
+    for one in ends[-3:]:
+        facts.append(f"over {clock(one['at'], zone)}: {one_line(one['why'], 150)}; it hid {_alerts(one['hidden'])}")
+    facts += [f"{len(ends) - 3} more ends before these"] if len(ends) > 3 else []
+    if known is not None:
+        facts += [f"evidence: {_alerts(len(known.evidence))} called noise"] if known.evidence else []
+        facts += (
+            [] if standing or ends else [f"{known.state}: {one_line(known.why, 150)}" if known.why else known.state]
+        )
+    return Item(kind_of(pattern), tuple(facts), (), (), data)
+
+
+def _counted(known: SilenceRow | None, ends: Sequence[Mapping[str, Any]], standing: bool) -> Data:
+    return {
+        "standing": standing,
+        "ends_at": known.ends_at if known is not None and standing else None,
+        "hidden": sum(one["hidden"] for one in ends) + (known.hidden if known is not None and standing else 0),
+        "over": len(ends),
+        "evidence": len(known.evidence) if known is not None else 0,
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------- words

@@ -9,7 +9,8 @@ from typing import Final
 from models.explanation import reasons as in_words
 from sidecar.config import Config
 from sidecar.domain import DeliveryKind, Line, Message, Reason, severity_of, severity_rank, what_and_where
-from sidecar.store.queries import DecisionRow, EpisodeRow, IncidentView
+from sidecar.rules.base import moment
+from sidecar.store.queries import DecisionRow, EpisodeRow, IncidentView, Over
 
 NOTES: Final = {"reminder": "still firing"}
 
@@ -30,7 +31,7 @@ def compose(
     opener = min(view.episodes, key=lambda row: row.first_seen)
     decided = view.decisions.get(opener.episode, [])
     labels = opener.labels
-    severity = max((severity_of(row.labels) for row in view.episodes), key=severity_rank)
+    severity = max((*map(severity_of, [row.labels for row in view.episodes]), *view.severities), key=severity_rank)
     newest = max((made[-1] for made in view.decisions.values() if made), key=lambda one: one.at, default=None)
     return Message(
         incident=view.incident,
@@ -52,6 +53,7 @@ def compose(
         marks=tuple(dict.fromkeys(mark for made in view.decisions.values() for one in made for mark in one.marks)),
         links=links_of(opener, config),
         model=decided[0].model if decided else "",
+        named=bool(view.title),
         note=f"goes on in: {view.goes_on_in}" if view.goes_on_in else _note(kind, newest, view),
     )
 
@@ -81,10 +83,24 @@ def _rules(decided: list[DecisionRow]) -> tuple[Reason, ...]:
 
 def _note(kind: DeliveryKind, newest: DecisionRow | None, view: IncidentView) -> str:
     if kind == "raise" and newest is not None and newest.reasons:
-        return newest.reasons[-1][1]
-    if kind == "resolve" and view.title:
-        return f"over: {view.resolved} alerts"
+        return _why_again(newest.reasons)
+    if kind == "resolve" and view.over is not None:
+        return _summary(view.resolved, view.over)
     return NOTES.get(kind, "")
+
+
+def _why_again(reasons: list[tuple[str, str]]) -> str:
+    """The sentence of who interrupts: the last one, but for where the alert goes."""
+    if reasons[-1][0] == "routing" and len(reasons) > 1 and reasons[-2][0] != "routing":
+        return reasons[-2][1]
+    return reasons[-1][1]
+
+
+def _summary(alerts: int, over: Over) -> str:
+    """How many, where, and how long: "over: 37 alerts of 12 instances and 30 pods in 2 h"."""
+    places = " and ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in over.places.items())
+    what = f"{alerts} alert{'' if alerts == 1 else 's'}" + (f" of {places}" if places else "")
+    return f"over: {what} in {moment(over.ended - over.began)}"
 
 
 def links_of(row: EpisodeRow, config: Config) -> tuple[tuple[str, str], ...]:

@@ -27,6 +27,10 @@ class Pace:
         self.free(now)
         self._tokens -= count
 
+    def give_back(self, count: int) -> None:
+        """What was taken and not sent."""
+        self._tokens = min(self.burst, self._tokens + count)
+
     def pause(self, until: float) -> None:
         """Nothing before then: what a Retry-After says holds for the whole destination."""
         self._paused_until = max(self._paused_until, until)

@@ -49,6 +49,10 @@ SILENCE: Final = "silence"  # the target of silences
 logger = structlog.get_logger()
 
 
+class _GoesOn(Exception):  # no fault: another message says it
+    """All of an incident has gone on in another one, and nothing of it has left yet: nothing is sent."""
+
+
 class Target(Struct, frozen=True):
     """One integration of a receiver: what an outbox row names as `receiver/channel/index`."""
 
@@ -180,8 +184,16 @@ class Worker:
         try:
             message, ref = await self._said(row, target, session)
             outcome = await self._send(message, ref, target, session)
+        except _GoesOn:
+            pace.give_back(1)
+            why = "it goes on in another incident, which is told instead"
+            await self._store(outbox.Settled(row, "merged", self._clock(), "merged", why=why), target)
+            return
         except StoreError as error:
             outcome = Retry(f"the database: {error}")
+        except Exception as error:
+            logger.exception("composing_failed", key=row.dedup_key)
+            outcome = Retry(f"it could not be composed: {type(error).__name__}: {error}")
         await self._settle(row, target, outcome, time.monotonic() - began, pace, message)
 
     async def _send(
@@ -215,6 +227,12 @@ class Worker:
         async with self._database.read() as connection:
             view = await queries.incident_view(connection, row.incident)
             ref = await outbox.ref_of(connection, row.incident, row.receiver)
+            if (
+                view is not None
+                and view.goes_on_in
+                and not await outbox.was_sent(connection, row.incident, row.receiver)
+            ):
+                raise _GoesOn
         if view is None or not view.episodes:
             return None, ""
         contexts = await self._contexts.of(session, view.episodes, row.kind)
@@ -254,9 +272,10 @@ class Worker:
 
     async def _store(self, settled: outbox.Settled, target: Target | None) -> bool:
         """Write what became of a row; False when the database did not take it: what was sent would be sent again."""
-        event = _event(settled.row, target, settled) if settled.state != "waiting" else None
+        open_or_merged = settled.state in ("waiting", "merged")
+        event = None if open_or_merged else _event(settled.row, target, settled)
         try:
-            if settled.state == "waiting":
+            if open_or_merged:
                 async with self._database.write() as connection:
                     await outbox.settle(connection, [settled])
             else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp import web
@@ -57,9 +58,10 @@ async def count(request: web.Request) -> web.Response:
     if form.undo:
         return _page(verdict.ask(subject, answer.kind, form.who, taken_back=True))
     page = _page(verdict.thank(subject, answer.kind, form.who, shown_as, counted))
-    secure = sidecar.config.server.external_url.startswith("https:")
+    base = urlsplit(sidecar.config.server.external_url)
     page.set_cookie(
-        verdict.COOKIE, verdict.to_remember(form.who), max_age=YEAR, path="/v/", httponly=True, samesite="Lax", secure=secure
+        verdict.COOKIE, verdict.to_remember(form.who), max_age=YEAR, path=f"{base.path.rstrip('/')}/v/", httponly=True,
+        samesite="Lax", secure=base.scheme == "https",
     )  # fmt: skip
     return page
 

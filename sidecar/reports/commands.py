@@ -1,4 +1,4 @@
-"""`sidecar report` and `sidecar noisy-rules`. Each imports what it needs, so that --help is quick."""
+"""`sidecar report`, `noisy-rules` and `backtest`. Each imports what it needs, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sidecar.store.reports import Period
 
 LIMIT: Final = 20  # rules shown
+PRESENT: Final = "sidecar.yml"
 EXAMPLES: Final = """examples:
   sidecar {name}                       the last 30 days
   sidecar {name} --since 7d --json     as JSON, with everything that was counted
@@ -28,8 +29,24 @@ EXAMPLES: Final = """examples:
 """
 
 
+TRYING: Final = """examples:
+  sidecar backtest --config new.yml                         the last 30 days of the store, beside sidecar.yml
+  sidecar backtest --config new.yml --against old.yml --since 14d --html comparison.html
+  sidecar backtest --config new.yml --history history.jsonl.gz     a file, as `sidecar import` takes it
+  sidecar backtest --config new.yml --fail-on lost          in CI: exit code 1 when a real incident would be lost
+  sidecar backtest --each-rule                              what each rule of sidecar.yml is worth
+  sidecar backtest --without flapping --format json
+
+Nothing is sent and nothing is stored. Each configuration replays the same alerts, on the same clock, through the rules
+that serve, with models trained at each virtual midnight from what was known then. What people said counts as answers,
+and only on what that configuration tells. 60 days before --since are replayed too, to learn from, and not counted.
+
+exit codes: 0 done, 1 --fail-on is met, 2 a configuration or the history cannot be used
+"""
+
+
 def add_reports(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds both commands; `add` is of the command line."""
+    """Adds the commands; `add` is of the command line."""
     report = add("report", _report, "The success metrics of a time, with their bounds")
     report.add_argument("--html", type=Path, metavar="FILE", help="write a page there, with the noisy rules")
     rules = add(
@@ -43,11 +60,39 @@ def add_reports(add: Callable[..., argparse.ArgumentParser]) -> None:
             "--until", type=_moment, metavar="TIME", help="its end, e.g. 2026-11-01T00:00; default: now"
         )
         command.add_argument("--json", action="store_true", help="print JSON instead")
+    _add_backtest(add)
+
+
+def _add_backtest(add: Callable[..., argparse.ArgumentParser]) -> None:
+    made = add(
+        "backtest", _backtest, "Try a configuration on what happened: what it saves, which incidents it would lose"
+    )
+    made.epilog, made.formatter_class = TRYING, argparse.RawDescriptionHelpFormatter
+    about = f"the present configuration, whose store is read; default: {PRESENT}"
+    made.add_argument("--against", metavar="FILE", help=about)
+    when = made.add_mutually_exclusive_group()
+    when.add_argument("--since", type=_span, metavar="TIME", help="how much counts; default: 30d")
+    when.add_argument("--history", type=Path, metavar="FILE", help="JSON lines, plain or .gz, instead of the store")
+    about = "the new one without this rule; can be repeated"
+    made.add_argument("--without", action="append", default=[], metavar="RULE", help=about)
+    made.add_argument("--each-rule", action="store_true", help="also with each rule switched off in turn")
+    made.add_argument("--fail-on", choices=("lost", "delayed"), help="exit code 1 when a real incident is; for CI")
+    made.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    made.add_argument("--html", type=Path, metavar="FILE", help="write a page there")
+    made.add_argument(
+        "--jobs", type=_count, default=2, metavar="N", help="replays at a time, a process each; default: 2"
+    )
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    from sidecar.backtest import run
+
+    return run(options)
 
 
 def _count(text: str) -> int:
     if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rules: write 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is too few, or no number: write 1 or more")
     return int(text)
 
 
@@ -79,7 +124,7 @@ def _report(options: argparse.Namespace) -> int:
 
     period, found = _measured(options)
     if options.html is not None:
-        _save(options.html, page(found, _rules(period)))
+        save(options.html, page(found, _rules(period)))
     print(json.dumps(found, indent=1) if options.json else text.report(found), end="\n" if options.json else "")
     return 0
 
@@ -144,7 +189,8 @@ async def _read(config: Config, since: float, until: float) -> Period:
         await database.close()
 
 
-def _save(path: Path, written: str) -> None:
+def save(path: Path, written: str) -> None:
+    """Raises SidecarError when it cannot be written."""
     try:
         path.write_text(written, encoding="utf-8")
     except OSError as error:

@@ -17,7 +17,7 @@ from models.evidence import upper_bound
 from sidecar.config.durations import format_duration
 from sidecar.reports.audit import audited
 from sidecar.reports.noise import Judged
-from sidecar.store.reports import INTERRUPTS, Episode, Period
+from sidecar.store.reports import INTERRUPTS, Episode, Period, Withheld
 from training.evaluate import share
 
 LEAST: Final = 5  # cases under which a mean is no claim
@@ -52,6 +52,7 @@ def success(period: Period) -> dict[str, Any]:
             _absent("cluster_availability", "Cluster availability", "> 99.99 %", "Alertmanager's uptime is not stored here: ask Prometheus for avg_over_time(up{job=\"alertmanager\"}[30d])"),
             _absent("rule_coverage", "Alert rule coverage", "> 95 %", "which services there are is not known here"),
         ],
+        "withheld_silences": [_silence(one) for one in period.withheld],
         "effect": [_volume(period), reduction, _real_told(judged), *audited(period, judged), _shadow(period)],
     }  # fmt: skip
 
@@ -324,8 +325,21 @@ def _real_told(judged: Judged) -> Metric:
 
 
 def _shadow(period: Period) -> Metric:
-    marked = sum(one.marked for one in period.episodes)
+    marked, held = sum(one.marked for one in period.episodes), sum(one.held for one in period.episodes)
+    note = "told in shadow mode, and marked with what another mode would have done"
+    if marked:
+        note += f": {held} held, to be told later if they still fired, {marked - held} told to nobody"
     return _share(
-        "shadow_reduction", "Kept back only in name (shadow mode)", marked, len(period.episodes), "no alert came",
-        note="told in shadow mode, and marked with what another mode would have done",
-    )  # fmt: skip
+        "shadow_reduction",
+        "Kept back only in name (shadow mode)",
+        marked,
+        len(period.episodes),
+        "no alert came",
+        note=note,
+    )
+
+
+def _silence(one: Withheld) -> dict[str, Any]:
+    """A silence that mode shadow would have asked for, as JSON values."""
+    pattern = dict(zip(one.pattern._fields, one.pattern, strict=True))
+    return {"at": one.at, "ends_at": one.ends_at, "pattern": pattern, "comment": one.comment}

@@ -53,7 +53,16 @@ def report(found: dict[str, Any]) -> str:
             lines.append(f"  {metric['title']:<40} {spell(metric)}{target}")
             said = metric["why"] if metric["value"] is None else metric["note"]
             lines += textwrap.wrap(said or "", WIDTH, initial_indent="      ", subsequent_indent="      ")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_withheld(found["withheld_silences"])]) + "\n"
+
+
+def _withheld(silences: list[dict[str, Any]]) -> list[str]:
+    lines = ["", "Silences that mode shadow would have asked for"] if silences else []
+    for one in silences:
+        pattern = ", ".join(f"{name}={value}" for name, value in one["pattern"].items() if value)
+        lines.append(f"  {moment(one['at'])} to {moment(one['ends_at'])}  {pattern}")
+        lines += textwrap.wrap(one["comment"], WIDTH, initial_indent="      ", subsequent_indent="      ")
+    return lines
 
 
 def rules(rows: list[dict[str, Any]], limit: int) -> str:

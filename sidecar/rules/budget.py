@@ -19,7 +19,7 @@ RULE: Final = "suppression_budget"
 def suppression_budget(batch: Batch, facts: Facts) -> Batch:
     """Tell what would be more than may be suppressed."""
     rule = facts.config.suppression_budget
-    if not rule.enabled or facts.config.mode == "shadow" or not any(map(_spends, batch.decisions)):
+    if not rule.enabled or not any(map(_spends, batch.decisions)):
         return batch
     alerts, gone = _counted(batch, facts)
     return changed(batch, [_spend(one, alerts, gone, facts) if _spends(one) else one for one in batch.decisions])

@@ -21,6 +21,7 @@ from sidecar.domain import (
     SilenceProposed,
     SilenceReplayed,
     SilenceRequest,
+    SilenceWithheld,
     Verdict,
     severity_rank,
 )
@@ -56,7 +57,7 @@ def _suppress(decision: Decision, facts: Facts) -> Decision:
 def ask_silences(facts: Facts) -> Iterable[Due]:
     """Propose silences of the patterns that this batch's votes proved false; ask for those that the history allows."""
     config = facts.config
-    if not (facts.voted or facts.asked) or not config.auto_silence.enabled or config.mode == "shadow":
+    if not (facts.voted or facts.asked) or not config.auto_silence.enabled:
         return
     if config.silence_config is None:  # without an Alertmanager nobody could keep a silence
         return
@@ -92,6 +93,9 @@ def _asked(event: SilenceReplayed, facts: Facts) -> Iterable[Due]:
     request = SilenceRequest(
         pattern, known.matchers, ends_at, created_by, comment_of(pattern, noise, event, names, facts), REASON, names
     )
+    if facts.config.mode == "shadow":
+        yield Due((SilenceWithheld(facts.now, pattern, ends_at, REASON, request.comment, names),))
+        return
     asked = SilenceAsked(facts.now, pattern, ends_at, REASON, request.comment, names, known.matchers, created_by)
     yield Due((asked,), (silence_delivery(request, facts.now),))
 
@@ -115,7 +119,7 @@ def _evidence(pattern: Pattern, facts: Facts) -> list[Ballot]:
     if not pattern.alertname or len(key) > LONGEST_PATTERN:
         return []
     known = facts.state.silences.get(key)
-    if known is not None and known.state in LASTING and known.ends_at > facts.now:
+    if _stands(key, known, facts):
         return []
     if known is not None and known.state == "revoked" and facts.now < known.at + rule.window:
         return []
@@ -124,6 +128,13 @@ def _evidence(pattern: Pattern, facts: Facts) -> list[Ballot]:
     if noise < rule.pattern_threshold or real:
         return []
     return [one for one in _said(pattern, facts) if one.at >= since]
+
+
+def _stands(key: str, known: Silence | None, facts: Facts) -> bool:
+    """Whether there is a silence of it, or in mode shadow one in name."""
+    if facts.config.mode == "shadow" and (facts.state.unasked.get(key) or 0.0) > facts.now:
+        return True
+    return known is not None and known.state in LASTING and known.ends_at > facts.now
 
 
 def matchers_of(pattern: Pattern, severity: str) -> tuple[tuple[str, str], ...]:

@@ -14,7 +14,7 @@ from typing import Final
 from sidecar.domain import Decision, Mute, Pattern, SilenceEnded, SilenceRequest, Verdict
 from sidecar.rules.base import Batch, Due, Facts, changed, guarded, refined, silence_delivery
 from sidecar.state import STANDING, Silence
-from sidecar.state.silences import LASTING, heat_now
+from sidecar.state.silences import BY_OURS, LASTING, heat_now
 
 RULE: Final = "silenced"
 BURST: Final = 10.0  # starts in about an hour under a silence, from which on it may end,
@@ -46,7 +46,7 @@ def _judge(decision: Decision, facts: Facts) -> Decision:
 
 def _sentence(one: Mute, *, theirs: bool) -> str:
     until = f" until {datetime.fromtimestamp(one.ends_at, UTC):%Y-%m-%d %H:%M} UTC" if one.ends_at else ""
-    whose = f"silence of {one.created_by or 'somebody'}" if theirs else "silence of ours for a repeated false positive"
+    whose = f"silence of {one.created_by or 'somebody'}" if theirs else f"{BY_OURS} for a repeated false positive"
     return f"silenced in Alertmanager{until}, by the {whose} ({one.silence_id})"
 
 

@@ -2,18 +2,20 @@
 
 Counted are the alerts that would open an incident of their own: what folds into one is no storm. Compared is the domain's
 usual number, and `min_incidents` is the least that a storm is. It lasts until there are half as many. Of a batch all
-alerts count at once, so that ten thousand in one webhook are one message for each severity, the first for each is told
-at once, and what is above it in severity interrupts as it does everywhere.
+alerts count at once, so that ten thousand in one webhook are one message for each severity, whose first alert is told at
+once. Of the incidents that came before it was a storm, those whose message has not left yet go on in the storm's: the
+destination takes one a second, and would go on for long.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from sidecar.domain import SEVERITY_RANK, Decision, Gather, Reason, Tally, Verdict
+from sidecar.domain import SEVERITY_RANK, Decision, Gather, Move, Reason, Tally, Verdict
 from sidecar.rules.base import Batch, Facts, gathered, gathering, moment, plain
 
 RULE: Final = "storm"
@@ -41,7 +43,7 @@ def storm(batch: Batch, facts: Facts) -> Batch:
     new = {n for n in opening if _is_new(decisions[n], facts)}
     counts = Counter(domains[n] for n in new)
     weathers = {domain: _weather(domain, counts[domain], facts) for domain in set(domains.values())}
-    opened: dict[str, str] = {}
+    opened: dict[str, tuple[str, Gather, Reason]] = {}
     for n in opening:
         domain = domains[n]
         if weathers[domain].raging:
@@ -49,11 +51,10 @@ def storm(batch: Batch, facts: Facts) -> Batch:
         if n in new:
             tally = Tally(_key(domain), facts.config.storm.window)
             decisions[n] = replace(decisions[n], tallies=(*decisions[n].tallies, tally))
-    return batch if all(a is b for a, b in zip(decisions, batch.decisions, strict=True)) else _with(batch, decisions)
-
-
-def _with(batch: Batch, decisions: list[Decision]) -> Batch:
-    return replace(batch, decisions=tuple(decisions))
+    if all(a is b for a, b in zip(decisions, batch.decisions, strict=True)):
+        return batch
+    moves = (*batch.moves, *_moves(opened, facts)) if opened else batch.moves
+    return replace(batch, decisions=tuple(decisions), moves=moves)
 
 
 def _is_new(decision: Decision, facts: Facts) -> bool:
@@ -79,10 +80,15 @@ def _key(domain: str, severity: str = "") -> str:
     return f"storm={domain}/{severity}"
 
 
-def _sheltered(decision: Decision, domain: str, weather: _Weather, facts: Facts, opened: dict[str, str]) -> Decision:
+def _group(severity: str) -> str:
+    return severity if severity in SEVERITY_RANK else ANOTHER
+
+
+def _sheltered(
+    decision: Decision, domain: str, weather: _Weather, facts: Facts, opened: dict[str, tuple[str, Gather, Reason]]
+) -> Decision:
     """The decision as part of the storm's incident, which it opens if it is the first of its severity."""
-    severity = decision.scored.pattern.severity
-    group = severity if severity in SEVERITY_RANK else ANOTHER
+    group = _group(decision.scored.pattern.severity)
     where = f" in {plain(domain)}" if domain else ""
     key = _key(domain, group)
     gather = Gather(key, f"Alert storm{where}: {{count}} {group} alerts", facts.config.storm.quiet, calm=True)
@@ -90,8 +96,19 @@ def _sheltered(decision: Decision, domain: str, weather: _Weather, facts: Facts,
     reason = Reason(
         RULE, f"{weather.incidents} incidents within {window}{where}: from {weather.limit:.0f} on it is a storm"
     )
-    name = opened.get(key) or gathering(key, facts)
+    name = opened[key][0] if key in opened else gathering(key, facts)
     if name is None:
-        opened[key] = decision.incident
+        opened[key] = (decision.incident, gather, reason)
         return replace(decision, reasons=(*decision.reasons, reason), gather=gather)
     return gathered(decision, name, gather, reason, facts)
+
+
+def _moves(opened: dict[str, tuple[str, Gather, Reason]], facts: Facts) -> Iterable[Move]:
+    """Incidents of the same domain and severity whose message has not left."""
+    state, since = facts.state, facts.now - facts.config.storm.window
+    for name, one in state.outgoing.items():
+        known = state.episodes.get(one.fingerprint)
+        found = opened.get(f"{one.key}{_group(one.severity)}") if one.at >= since else None
+        if found is not None and known is not None and known.incident == name and known.ended_at is None:
+            incident, gather, reason = found
+            yield Move(one.fingerprint, incident, reason, gather)

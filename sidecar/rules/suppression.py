@@ -71,7 +71,7 @@ def _waits_on(decision: Decision, score: float, hold: Hold, facts: Facts) -> Dec
 
 
 def _told(incident: Incident | None) -> bool:
-    return incident is not None and incident.first_told is not None
+    return incident is not None and incident.counts
 
 
 def _by_score(decision: Decision, facts: Facts, rungs: Rungs) -> Decision:

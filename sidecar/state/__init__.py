@@ -24,8 +24,10 @@ from sidecar.state import (
     episodes,
     escalations,
     incidents,
+    outgoing,
     rates,
     regroup,
+    shadow,
     silences,
     similar,
     starts,
@@ -37,6 +39,7 @@ from sidecar.state.dated import Holds
 from sidecar.state.digests import Summed
 from sidecar.state.escalations import Escalation, Escalations
 from sidecar.state.incidents import AT_ONCE, KEPT_TIMES
+from sidecar.state.outgoing import Outgoing
 from sidecar.state.rates import ALL, BUDGETED, Counted, Rate, Share, within
 from sidecar.state.records import (
     BY_SCORE,
@@ -77,6 +80,7 @@ TABLES: Final[dict[str, Any]] = {
     "tallies": tuple[Counted, ...],  # by what is alike
     "rates": Rate,  # by what is counted
     "shares": tuple[Share, ...],  # by alertname, and of everything
+    "outgoing": Outgoing,  # by incident
     "texts": str,  # incident -> its key among those of alerts that read alike
     "likes": tuple[str, ...],  # a text with one word blanked -> the keys of open incidents that fit: models/likeness.py
     "arrivals": tuple[Arrival, ...],  # a part of the topology -> the newest alerts told in it
@@ -95,6 +99,7 @@ TABLES: Final[dict[str, Any]] = {
     "endings": SilenceEnded,  # pattern -> the end of its silence, which nobody was told of yet
     "reviews": Summed,  # receiver -> its last review of our silences
     "unreviewed": float,  # when the first silence since the last review was asked for, or ended
+    "unasked": float,  # by pattern -> when a silence would have ended that mode shadow did not ask for
 }
 KINDS: Final[dict[str, type[Table[str, Any]]]] = {"holds": Holds, "escalations": Escalations}  # all others are plain
 SECTIONS: Final = (
@@ -102,6 +107,7 @@ SECTIONS: Final = (
     episodes.FOLDS,
     starts.FOLDS,
     incidents.FOLDS,
+    outgoing.FOLDS,
     votes.FOLDS,
     silences.FOLDS,
     similar.FOLDS,
@@ -110,6 +116,7 @@ SECTIONS: Final = (
     windows.FOLDS,
     escalations.FOLDS,
     digests.FOLDS,
+    shadow.FOLDS,
 )  # each event goes through them in order
 DUES: Final[tuple[Callable[[State], float | None], ...]] = (
     incidents.due,
@@ -137,6 +144,7 @@ class State:
     tallies: Table[str, tuple[Counted, ...]]
     rates: Table[str, Rate]
     shares: Table[str, tuple[Share, ...]]
+    outgoing: Table[str, Outgoing]
     texts: Table[str, str]
     likes: Table[str, tuple[str, ...]]
     arrivals: Table[str, tuple[Arrival, ...]]
@@ -155,6 +163,7 @@ class State:
     endings: Table[str, SilenceEnded]
     reviews: Table[str, Summed]
     unreviewed: Table[str, float]
+    unasked: Table[str, float]
 
     def __init__(self) -> None:
         self.seq = 0

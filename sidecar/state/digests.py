@@ -10,14 +10,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from sidecar.domain import Decided, DigestDue, ReviewDue, SilenceAsked, SilenceEnded, SilenceReported, Swept, Verdict
+from sidecar.domain import (
+    Decided,
+    DigestDue,
+    Reason,
+    ReviewDue,
+    SilenceAsked,
+    SilenceEnded,
+    SilenceReported,
+    Swept,
+    Verdict,
+)
 from sidecar.state.records import forget, key_of
+from sidecar.state.silences import BY_OURS
 
 if TYPE_CHECKING:
     from sidecar.state import State
 
 KEPT_BACK: Final = frozenset({Verdict.SUPPRESS, Verdict.DIGEST})  # a HOLD ends as one of these, or is told
 PAST: Final = "import"  # the rule by which history is recorded: old news
+SILENCED: Final = "silenced"  # the rule that suppresses what Alertmanager hides
 NOBODY: Final = ""  # stands for decisions that named no receiver
 OURS: Final = "silences"  # the one key of `unreviewed`
 
@@ -30,10 +42,15 @@ class Summed(Struct, frozen=True, gc=False):
 
 
 def _decide(state: State, event: Decided) -> None:
-    if event.verdict in KEPT_BACK and not (event.reasons and event.reasons[-1].rule == PAST):
+    if event.verdict in KEPT_BACK and not (event.reasons and _not_ours(event.reasons[-1])):
         for receiver in event.receivers or (NOBODY,):
             if receiver not in state.kept_back:
                 state.kept_back.put(receiver, event.at)
+
+
+def _not_ours(reason: Reason) -> bool:
+    """Old news, or what people silenced themselves."""
+    return reason.rule == PAST or (reason.rule == SILENCED and BY_OURS not in reason.sentence)
 
 
 def _sum_up(state: State, event: DigestDue) -> None:

@@ -29,8 +29,7 @@ def _decide(state: State, event: Decided) -> None:
         state.episodes.put(
             fingerprint, replace(known, incident=event.incident, verdict=event.verdict.value, decided_at=event.at)
         )
-    kept = event.verdict is Verdict.HOLD or event.verdict is Verdict.SUPPRESS
-    by_score = kept and bool(event.reasons) and event.reasons[-1].rule == BY_SCORE
+    by_score = _kept_by_score(event)
     if by_score and known is not None and fingerprint not in state.holds:
         _keep(state, known.keys.instance or known.keys.alertname, event.at)
     if joins and event.verdict is Verdict.HOLD and event.alert is not None and event.until is not None:
@@ -38,6 +37,14 @@ def _decide(state: State, event: Decided) -> None:
     elif state.holds.get(fingerprint) is not None:
         state.holds.drop(fingerprint)
     _join(state, event, 1 if moved else 0)
+
+
+def _kept_by_score(event: Decided) -> bool:
+    """Mode shadow counts what it would have kept back: else it would go on where another mode stops."""
+    if event.would is not None:
+        return event.would.rule == BY_SCORE and event.would.verdict in (Verdict.HOLD, Verdict.SUPPRESS)
+    kept = event.verdict is Verdict.HOLD or event.verdict is Verdict.SUPPRESS
+    return kept and bool(event.reasons) and event.reasons[-1].rule == BY_SCORE
 
 
 def _held(event: Decided, alert: Alert, until: float, before: Hold | None) -> Hold:
@@ -66,12 +73,32 @@ def _join(state: State, event: Decided, firing: int) -> None:
         rank = max(rank, severity_rank(event.severity))
     fires, settle = incident.firing + firing, event.settle or incident.settle
     title = event.title or incident.title
-    joined = Incident(incident.opened_at, fires, first, told, rank, incident.resolves, event.at, settle, title)
+    joined = Incident(
+        incident.opened_at,
+        fires,
+        first,
+        told,
+        rank,
+        incident.resolves,
+        event.at,
+        settle,
+        title,
+        _in_name(incident, event),
+    )
     state.incidents.put(event.incident, joined)
     if settle:
         _settle(state, event.incident, fires, event.at + settle)
     for key in event.keys:
         state.folding.put(key, event.incident)
+
+
+def _in_name(incident: Incident, event: Decided) -> bool:
+    """Whether all that was told in an incident would have been kept back in another mode than shadow."""
+    if event.verdict not in (Verdict.NOTIFY, Verdict.FOLD) or incident.counts:
+        return incident.shadow
+    if event.would is not None:
+        return event.would.verdict is not Verdict.NOTIFY
+    return incident.shadow and event.verdict is Verdict.FOLD
 
 
 def _settle(state: State, name: str, firing: int, due: float) -> None:

@@ -70,7 +70,7 @@ def _decide(state: State, event: Decided) -> None:
     if known is None or known.episode != event.episode:
         return
     first = not known.verdict
-    gone = event.verdict is Verdict.SUPPRESS and known.verdict != Verdict.SUPPRESS.value and _budgeted(event)
+    gone = known.verdict != Verdict.SUPPRESS.value and _budgeted(event)
     if first or gone:
         for key in (ALL, known.keys.alertname):
             _share(state, key, int(event.at // SHARED_SLOT), int(first), int(gone))
@@ -79,8 +79,10 @@ def _decide(state: State, event: Decided) -> None:
 
 
 def _budgeted(event: Decided) -> bool:
-    """Whether one of these rules had the last word."""
-    return bool(event.reasons) and event.reasons[-1].rule in BUDGETED
+    """Whether one of these rules suppressed it, or would have in another mode than shadow."""
+    if event.would is not None:
+        return event.would.verdict is Verdict.SUPPRESS and event.would.rule in BUDGETED
+    return event.verdict is Verdict.SUPPRESS and bool(event.reasons) and event.reasons[-1].rule in BUDGETED
 
 
 def _share(state: State, key: str, slot: int, alerts: int, suppressed: int) -> None:

@@ -50,6 +50,12 @@ class Incident(Struct, frozen=True, gc=False):
     last: float = 0.0  # when anything happened to it
     settle: float = 0.0  # s without anything firing until people are told that it is over; 0: at once
     title: str = ""  # of an incident that gathers
+    shadow: bool = False  # people have it in mode shadow alone: all that was told in it would have been kept back
+
+    @property
+    def counts(self) -> bool:
+        """Whether people were told of it, and would have been in another mode too."""
+        return self.first_told is not None and not self.shadow
 
     @property
     def reached(self) -> tuple[Told, ...]:

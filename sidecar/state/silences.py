@@ -43,13 +43,14 @@ if TYPE_CHECKING:
     from sidecar.state import State
 
 STANDING: Final = frozenset({"asked", "active"})
+BY_OURS: Final = "silence of ours"  # how the reason names one that the sidecar wrote; all others are people's
 LASTING: Final = STANDING | {"theirs"}
 TELLS: Final = frozenset({Verdict.NOTIFY.value, Verdict.FOLD.value})
 EARLY: Final = frozenset({"votes", "severity", "burst", "anomaly", "guard"})  # causes for which we end a silence early
 KEPT_SECONDS: Final = 5 * 86400.0  # Alertmanager keeps expired silences so long (--data.retention), and counts them
 HEAT_SECONDS: Final = 3600.0  # in which starts under a silence count
-ANOMALY: Final = 0.999  # so unusual an alert under a silence of ours ends it,
-ANOMALIES: Final = 3.0  # from so many starts on: to a rare alert the first one is always unusual
+ANOMALY: Final = 0.9999  # so unusual an alert under a silence of ours ends it,
+ANOMALIES: Final = 5  # from so many starts in an hour on: to a rare alert the first one is always unusual
 
 
 class Silence(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -295,7 +296,7 @@ def _decide(state: State, event: Decided) -> None:
         _forget(state, fingerprint)
     elif event.anomaly is not None and event.anomaly >= ANOMALY:
         for key in {state.ours[one.silence_id] for one in muted.by if one.silence_id in state.ours}:
-            if heat_now(state.silences[key], event.at) >= ANOMALIES:
+            if round(heat_now(state.silences[key], event.at)) >= ANOMALIES:
                 _alarm(state, key, "anomaly", f"so many of it are very unusual now (anomaly {event.anomaly:.4f})")
 
 

@@ -11,11 +11,10 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sidecar.bulletin import Bulletin
-from sidecar.domain import Event, SilenceAsked, SilenceEnded
-from sidecar.state.digests import PAST
-from sidecar.store import log as logged
+from sidecar.state.digests import PAST, SILENCED
+from sidecar.state.silences import BY_OURS
 from sidecar.store.outbox import inserting_once
-from sidecar.store.tables import decisions, digests, episodes, log, silences, votes
+from sidecar.store.tables import decisions, digests, episodes, votes
 
 MOST: Final = 20_000  # alerts read for one digest, the newest ones
 NOBODY: Final = "[]"  # how decisions without receivers are stored
@@ -47,17 +46,6 @@ class Kept(Struct, frozen=True):
     answered: bool  # somebody has a vote on it
 
 
-class Silenced(Struct, frozen=True):
-    """A silence of ours as the table has it."""
-
-    pattern: tuple[str, str, str, str]
-    asked_at: float
-    ends_at: float
-    state: str
-    comment: str
-    evidence: list[str]
-
-
 async def kept_back(connection: AsyncConnection, span: Span) -> list[Kept]:
     """What was kept back in the span and not told within it, newest first; at most MOST."""
     made = _newest(span)
@@ -67,7 +55,7 @@ async def kept_back(connection: AsyncConnection, span: Span) -> list[Kept]:
         select(*columns, episodes.c.labels, episodes.c.starts_at, episodes.c.ended_at, answered)
         .join(episodes, episodes.c.episode == made.c.episode)
         .where(made.c.place == 1, made.c.verdict.in_(("suppress", "digest")), _mine(made.c.receivers, span.receivers))
-        .where(~made.c.reasons.contains(f'["{PAST}",', autoescape=True))
+        .where(~made.c.reasons.contains(f'["{PAST}",', autoescape=True), ~_by_people(made.c.reasons))
         .order_by(made.c.seq.desc(), made.c.n.desc())
         .limit(MOST)
     )
@@ -95,6 +83,11 @@ def _mine(column: Any, receivers: Sequence[str]) -> ColumnElement[bool]:
     named = [msgspec.json.encode(name).decode() for name in receivers if name]
     found: list[ColumnElement[bool]] = [column.contains(name, autoescape=True) for name in named]
     return or_(*found, *([column == NOBODY] if "" in receivers else []))
+
+
+def _by_people(reasons: Any) -> ColumnElement[bool]:
+    """What people silenced themselves was not kept back from them."""
+    return and_(reasons.contains(f'["{SILENCED}",', autoescape=True), ~reasons.contains(BY_OURS, autoescape=True))
 
 
 def _kept(
@@ -140,39 +133,3 @@ async def listing(connection: AsyncConnection, episode: str, since: float) -> li
     named = digests.c.body.contains(msgspec.json.encode(episode).decode(), autoescape=True)
     found = await connection.execute(query.where(named).order_by(digests.c.at))
     return [(str(digest), str(receiver), float(at)) for digest, receiver, at in found]
-
-
-# ------------------------------------------------------------------------------------------------------------- silences
-
-
-async def silence_of(connection: AsyncConnection, pattern: Sequence[str]) -> Silenced | None:
-    """The newest silence of a pattern."""
-    name = msgspec.json.encode(list(pattern)).decode()
-    row = (await connection.execute(select(silences).where(silences.c.pattern == name))).mappings().first()
-    return None if row is None else _silenced(row)
-
-
-async def active(connection: AsyncConnection, at: float) -> list[Silenced]:
-    """Silences of ours that stand at this time."""
-    query = select(silences).where(silences.c.ends_at > at, silences.c.asked_at <= at, silences.c.state == "active")
-    return [_silenced(row) for row in (await connection.execute(query.order_by(silences.c.ends_at))).mappings()]
-
-
-def _silenced(row: Any) -> Silenced:
-    values = {name: row[name] for name in ("asked_at", "ends_at", "state", "comment")}
-    pattern, evidence = msgspec.json.decode(row["pattern"]), msgspec.json.decode(row["evidence"] or "[]")
-    return msgspec.convert(values | {"pattern": pattern, "evidence": evidence}, Silenced)
-
-
-async def silence_events(connection: AsyncConnection, since: float, until: float) -> list[SilenceAsked | SilenceEnded]:
-    """The beginnings and ends of our silences in (since, until], from the log: the table keeps one of each pattern."""
-    said = or_(log.c.body.contains('"silence_asked"'), log.c.body.contains('"silence_ended"'))
-    query = select(log.c.body).where(log.c.at > since, log.c.at <= until, said).order_by(log.c.shard, log.c.seq)
-    found: list[SilenceAsked | SilenceEnded] = []
-    async for (body,) in await connection.stream(query):
-        found += [event for event in _events(body) if isinstance(event, SilenceAsked | SilenceEnded)]
-    return found
-
-
-def _events(body: str) -> list[Event]:
-    return logged.decode(body)

@@ -38,7 +38,7 @@ class Settled(Struct, frozen=True):
     row: Claimed
     state: str  # sent | waiting | dead | merged
     at: float
-    outcome: str  # sent | retry | rejected
+    outcome: str  # sent | retry | rejected | merged
     why: str = ""
     ref: str = ""
     took: float = 0.0  # seconds
@@ -154,6 +154,12 @@ async def ref_of(connection: AsyncConnection, incident: str, receiver: str) -> s
     """Where this receiver's message of the incident is; empty before it was sent."""
     query = select(messages.c.ref).where(messages.c.incident == incident, messages.c.receiver == receiver)
     return (await connection.execute(query)).scalar() or ""
+
+
+async def was_sent(connection: AsyncConnection, incident: str, receiver: str) -> bool:
+    """Whether anything of the incident has left for this receiver."""
+    mine = and_(outbox.c.incident == incident, outbox.c.receiver == receiver, outbox.c.state == "sent")
+    return bool((await connection.execute(select(exists().where(mine)))).scalar())
 
 
 async def incident_at(connection: AsyncConnection, ref: str) -> str | None:

@@ -161,8 +161,10 @@ FROM staged WHERE t = 'decided' ON CONFLICT (shard, seq, n) DO NOTHING""",
   WHERE t = 'decided') AS s
 WHERE episodes.episode = s.episode AND s.place = 1 AND coalesce(episodes.incident, '') <> s.incident""",
         """INSERT INTO incidents (incident, shard, opened_at, told_at, updated_at, title)
-SELECT incident, :shard, min(at), min(CASE WHEN tell IS NOT NULL THEN at END), max(at), max(title)
-FROM staged WHERE t = 'decided' GROUP BY incident
+SELECT incident, :shard, min(at), min(CASE WHEN tell IS NOT NULL THEN at END), max(at),
+ max(CASE WHEN place = 1 THEN title END) FROM
+ (SELECT incident, at, tell, title, row_number() OVER (PARTITION BY incident ORDER BY title IS NULL, seq DESC, n DESC)
+  AS place FROM staged WHERE t = 'decided') AS s GROUP BY incident
 ON CONFLICT (incident) DO UPDATE SET
  opened_at = CASE WHEN excluded.opened_at < incidents.opened_at THEN excluded.opened_at ELSE incidents.opened_at END,
  told_at = CASE WHEN incidents.told_at <= excluded.told_at THEN incidents.told_at

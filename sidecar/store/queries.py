@@ -27,6 +27,8 @@ from sidecar.store.tables import (
 )
 
 LINES: Final = 20  # alerts of one incident that a message can show
+PLACES: Final = ("instance", "pod")  # labels that say how far something spread
+SUMMED: Final = 20_000  # newest alerts of an incident that its closing summary counts
 
 
 class EpisodeRow(Struct, frozen=True):
@@ -59,6 +61,14 @@ class DecisionRow(Struct, frozen=True):
     marks: list[str]
 
 
+class Over(Struct, frozen=True):
+    """What became of an incident that gathers: how long it was, and over how many places."""
+
+    began: float
+    ended: float
+    places: dict[str, int]  # distinct values of each label of PLACES
+
+
 class IncidentView(Struct, frozen=True):
     """An incident as it is in the tables: its newest episodes, each with its decisions, oldest first."""
 
@@ -70,6 +80,8 @@ class IncidentView(Struct, frozen=True):
     decisions: dict[str, list[DecisionRow]]
     title: str = ""  # of one that gathers, its count filled in
     goes_on_in: str = ""  # the title of the incident in which everything of it goes on, or its id
+    severities: tuple[str, ...] = ()  # of all its episodes, where there are more than `episodes` shows
+    over: Over | None = None  # when it gathers, and nothing of it fires any more
 
 
 _JSON: Final = frozenset({"labels", "annotations", "reasons", "receivers", "marks"})
@@ -107,8 +119,25 @@ async def incident_view(connection: AsyncConnection, incident: str, lines: int =
     found = (await connection.execute(select(episodes).where(mine).order_by(*order).limit(lines))).mappings()
     rows = [_row(EpisodeRow, row) for row in found]
     made = await decisions_of(connection, [row.episode for row in rows])
-    title = _counted(known.title, total)
-    return IncidentView(incident, known.opened_at, total - resolved, resolved, rows, made, title)
+    title, firing = _counted(known.title, total), total - resolved
+    severities = await _severities(connection, incident) if total > len(rows) else ()
+    over = await _over(connection, incident) if title and not firing else None
+    return IncidentView(incident, known.opened_at, firing, resolved, rows, made, title, "", severities, over)
+
+
+async def _severities(connection: AsyncConnection, incident: str) -> tuple[str, ...]:
+    mine = select(episodes.c.episode).where(episodes.c.incident == incident)
+    query = select(decisions.c.severity).where(decisions.c.episode.in_(mine)).distinct()
+    return tuple((await connection.execute(query)).scalars())
+
+
+async def _over(connection: AsyncConnection, incident: str) -> Over:
+    query = select(episodes.c.starts_at, episodes.c.ended_at, episodes.c.labels).where(episodes.c.incident == incident)
+    rows = (await connection.execute(query.order_by(episodes.c.starts_at.desc()).limit(SUMMED))).all()
+    labels = [msgspec.json.decode(row.labels) for row in rows]
+    places = {name: len({one[name] for one in labels if one.get(name)}) for name in PLACES}
+    began, ended = min(row.starts_at for row in rows), max(row.ended_at or row.starts_at for row in rows)
+    return Over(began, ended, {name: count for name, count in places.items() if count})
 
 
 async def _emptied(

@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Subquery, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sidecar.domain import Event, Voted, severity_of
+from sidecar.domain import Event, Pattern, SilenceWithheld, Voted, severity_of
 from sidecar.store import log as logged
 from sidecar.store.tables import attempts, decisions, episodes, incidents, log, outbox, silences, votes
 
@@ -32,6 +32,7 @@ class Episode(Struct, frozen=True):
     interrupts: bool = False  # some decision told people of it by itself
     folds: bool = False  # some decision added it to an incident that people have
     marked: bool = False  # shadow mode told it, and would not have otherwise
+    held: bool = False  # of these: it would have been told later, if it still fired
     where: str = ""  # what the audit sample draws by: the instance, else the fingerprint
     decided_at: float = 0.0  # the first decision
     chance: float = 1.0  # with which the audit sample drew it then; 1 when it was not open to it
@@ -58,6 +59,15 @@ class Message(Struct, frozen=True):
     settled_at: float | None
 
 
+class Withheld(Struct, frozen=True):
+    """A silence that mode shadow would have asked for; times in seconds since the epoch."""
+
+    at: float
+    pattern: Pattern
+    ends_at: float
+    comment: str
+
+
 class Period(Struct, frozen=True):
     """Everything that a report is made of. Votes are as `training.labels.Vote`."""
 
@@ -70,6 +80,7 @@ class Period(Struct, frozen=True):
     votes: list[tuple[str, str, str, float, bool]] = []
     acknowledged: dict[str, list[float]] = {}  # when somebody said so, by incident
     silences: int = 0  # created for false positives
+    withheld: list[Withheld] = []
 
 
 async def read_period(connection: AsyncConnection, since: float, until: float) -> Period:
@@ -84,6 +95,7 @@ async def read_period(connection: AsyncConnection, since: float, until: float) -
         await _votes(connection, since, until),
         await _acknowledged(connection, since, until),
         await _silences(connection, since, until),
+        await _withheld(connection, since, until),
     )
 
 
@@ -95,6 +107,7 @@ async def _episodes(connection: AsyncConnection, since: float, until: float) -> 
             ("interrupts", tells),
             ("folds", decisions.c.verdict == "fold"),
             ("marked", decisions.c.marks.like(f"%{SHADOW_MARK}%")),
+            ("held", decisions.c.marks.like(f"%{SHADOW_MARK} held%")),
         )
     ]
     made = select(decisions.c.episode, *flags).where(decisions.c.at >= since).group_by(decisions.c.episode).subquery()
@@ -102,7 +115,9 @@ async def _episodes(connection: AsyncConnection, since: float, until: float) -> 
     wanted = ("episode", "incident", "alertname", "labels", "annotations", "starts_at", "ended_at", "fingerprint")
     drawn = (first.c.at, first.c.verdict, first.c.propensity)
     query = (
-        select(*(episodes.c[name] for name in wanted), made.c.interrupts, made.c.folds, made.c.marked, *drawn)
+        select(
+            *(episodes.c[name] for name in wanted), made.c.interrupts, made.c.folds, made.c.marked, made.c.held, *drawn
+        )
         .select_from(
             episodes.outerjoin(made, made.c.episode == episodes.c.episode).outerjoin(
                 first, and_(first.c.episode == episodes.c.episode, first.c.place == 1)
@@ -128,7 +143,7 @@ _words: Final = msgspec.json.Decoder(dict[str, str]).decode
 def _episode(
     episode: str, incident: str | None, alertname: str, labels: str, annotations: str, starts_at: float,
     ended_at: float | None, fingerprint: str, interrupts: int | None, folds: int | None, marked: int | None,
-    at: float | None, verdict: str | None, propensity: float | None,
+    held: int | None, at: float | None, verdict: str | None, propensity: float | None,
 ) -> Episode:  # fmt: skip
     known, said = _words(labels), _words(annotations)
     likely = 1.0 if propensity is None else propensity  # of this verdict: the draw's, or that of not being drawn
@@ -136,7 +151,7 @@ def _episode(
     return Episode(
         episode, incident or f"i-{episode}", alertname, known.get("instance", ""), severity_of(known), starts_at, ended_at,
         _number(said.get("value")), _number(said.get("threshold")), bool(interrupts), bool(folds), bool(marked),
-        known.get("instance") or fingerprint, starts_at if at is None else at, likely if drawn or likely >= 1.0 else 1.0 - likely,
+        bool(held), known.get("instance") or fingerprint, starts_at if at is None else at, likely if drawn or likely >= 1.0 else 1.0 - likely,
         drawn,
     )  # fmt: skip
 
@@ -204,3 +219,13 @@ async def _silences(connection: AsyncConnection, since: float, until: float) -> 
     mine = (silences.c.asked_at >= since, silences.c.asked_at < until)
     made = (silences.c.reason == "false_positive", silences.c.state.in_(("active", "ended")))
     return int((await connection.execute(query.where(*mine, *made))).scalar_one())
+
+
+async def _withheld(connection: AsyncConnection, since: float, until: float) -> list[Withheld]:
+    """From the log: what was not asked for is in no table."""
+    query = select(log.c.body).where(log.c.at >= since, log.c.at < until, log.c.body.like('%"silence_withheld"%'))
+    found: list[Withheld] = []
+    async for (body,) in await connection.stream(query.order_by(log.c.seq)):
+        events = (event for event in logged.decode(body) if isinstance(event, SilenceWithheld))
+        found += [Withheld(event.at, event.pattern, event.ends_at, event.comment) for event in events]
+    return found

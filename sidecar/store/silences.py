@@ -159,8 +159,9 @@ async def every(connection: AsyncConnection) -> list[SilenceRow]:
 
 
 def _row(row: Mapping[str, Any]) -> SilenceRow:
+    found = {name: row[name] for name in SilenceRow.__struct_fields__}
     decoded = {name: msgspec.json.decode(row[name] or "null") for name in ("pattern", "evidence", "matchers", "hides")}
-    return msgspec.convert({**row, **decoded}, SilenceRow)
+    return msgspec.convert({**found, **decoded}, SilenceRow)
 
 
 async def ends(connection: AsyncConnection, since: float, until: float) -> list[dict[str, Any]]:

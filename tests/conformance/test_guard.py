@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from models.certificate import Certificate, Grant
 from models.features import FEATURES
 from models.prior import bundled
-from sidecar import pipeline
+from sidecar import arrival, release
 from sidecar.domain import Decision, Given, Plan, Verdict, severity_rank
 from sidecar.pipeline import Inputs
 from sidecar.rules.base import guarded
@@ -139,7 +139,8 @@ class Siege(World):
 def test_nothing_critical_is_suppressed_held_or_left_to_the_digest(mode, seed, monkeypatch):
     """However it is scored, spelled, voted on, silenced, routed, aggregated: it is told, as urgent as it is."""
     siege = Siege(mode, seed)
-    monkeypatch.setattr(pipeline, "vector", lambda *_: tuple(siege.draw.choice(FLOATS) for _ in FEATURES))
+    for module in (arrival, release):
+        monkeypatch.setattr(module, "vector", lambda *_: tuple(siege.draw.choice(FLOATS) for _ in FEATURES))
     while siege.rows < ROWS:
         plan = siege.volley()
         siege.answer(plan)

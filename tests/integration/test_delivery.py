@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,30 @@ async def test_stopping_lets_what_is_being_sent_end(database_url):
         async with running(database_url, receivers=hooks(slow)) as sidecar:
             assert [row["state"] for row in await sidecar.rows(STATES)] == ["sent"]
             assert len(slow.requests) == 1
+
+
+async def test_a_storm_that_comes_one_by_one_is_a_few_messages(database_url, fake):
+    """What had not left when it became a storm goes on in its message, and is never sent by itself."""
+    slow = {"rates": {"webhook": 2}, "max_backoff": "1s"}
+    apart = {"folding": {"labels": [], "group": False}}
+    async with running(
+        database_url, receivers=hooks(fake), delivery=slow, storm={"min_incidents": 30}, **apart
+    ) as sidecar:
+        for n in range(60):
+            body = webhook([alert("Storm", pod=f"p{n}", namespace=f"n{n}", service=f"s{n}", **NOISY)], f"g{n}")
+            assert await sidecar.post(body) == (200, "ok")
+        await sidecar.caught_up()
+        storms = await sidecar.rows("SELECT incident, title FROM incidents WHERE title IS NOT NULL")
+        assert [one["title"] for one in storms] == ["Alert storm in artemis: {count} WARNING alerts"]
+
+        async def nothing_waits() -> bool:
+            return await sidecar.count("SELECT count(*) FROM outbox WHERE state IN ('waiting', 'leased')") == 0
+
+        await within(30, nothing_waits)
+        assert len(fake.requests) <= 20
+        numbers = [int(n) for one in fake.requests for n in re.findall(rb"(\d+) WARNING alerts", one.body)]
+        assert 55 <= max(numbers) <= 60, "but for the few that had left"
+        states = await sidecar.rows("SELECT state, count(*) AS n FROM outbox WHERE kind = 'notify' GROUP BY state")
+        assert {row["state"] for row in states} == {"sent", "merged"}
+        merged = await sidecar.count("SELECT count(*) FROM outbox WHERE state = 'merged' AND kind = 'resolve'")
+        assert merged > 0

@@ -12,7 +12,8 @@ import pytest
 
 from sidecar.__main__ import main
 from sidecar.decider import Work
-from sidecar.domain import Pattern, SilenceAsked, SilenceEnded, SilenceSettled
+from sidecar.domain import Delivery, Pattern, SilenceAsked, SilenceEnded, SilenceSettled
+from sidecar.store.log import append
 from sidecar.why import tell
 from tests.acceptance.world import alert, webhook, within
 from tests.fakes import FakeSlack, FakeSmtp, FakeTeams, FakeWebhook
@@ -187,6 +188,20 @@ async def test_two_replicas_send_one_digest(postgres_url, settings, slack):
     assert len([post for post in slack.messages if "kept back" in post.text]) == 1
 
 
+async def test_a_digest_that_cannot_be_composed_is_parked_and_the_queue_moves_on(sidecar, slack):
+    """With the reason, as a dead letter; what comes after it is sent."""
+    odd = Delivery("odd/team/slack/0", "team/slack/0", "odd", "digest", sidecar.parts.clock() - 2 * DAY, body="{}")
+    async with sidecar.parts.database.write() as connection:
+        await append(connection, 0, sidecar.parts.decider.state.seq, sidecar.parts.clock(), (), (odd,))
+    row = await within(
+        20, lambda: sidecar.rows("SELECT state, why FROM outbox WHERE incident = 'odd' AND state = 'dead'")
+    )
+    assert "could not be composed" in row[0]["why"]
+    await keep_back(sidecar, "Flaky")
+    later(sidecar)
+    await digested(slack)
+
+
 # --------------------------------------------------------------------------------------------------------- reactions
 
 
@@ -297,7 +312,7 @@ async def test_a_name_is_remembered_by_the_browser_and_somebody_without_one_is_s
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
     assert "Secure" in cookie
-    assert "Path=/v/" in cookie
+    assert "Path=/base/v/" in cookie
     value = cookie.split(";")[0]
     _, page = await sidecar.request("GET", links[0], headers={"Cookie": value})
     assert 'value="Ada &#34;&lt;b&gt;&#34; Lovelace X: y"' in page
@@ -398,19 +413,23 @@ async def test_mails_and_cards_of_ordinary_alerts_have_the_links_too(database_ur
 # ---------------------------------------------------------------------------------------------------------- bulletins
 
 
+def written(pattern: Pattern, now: float, until: float, *evidence: str) -> tuple[SilenceAsked, SilenceSettled]:
+    comment = "5 of 5 episodes voted noise; ends by itself"
+    asked = SilenceAsked(now, pattern, until, "false_positive", comment, evidence)
+    return asked, SilenceSettled(now, pattern, "active", f"s-{pattern.service}")
+
+
 async def test_the_end_of_a_silence_says_what_it_hid_and_why_it_ended(sidecar, slack):
     """To the receiver of its alerts."""
     pattern, now = Pattern("Flaky", "payments", "checkout", "WARNING"), sidecar.parts.clock()
-    comment = "5 of 5 episodes voted noise; ends by itself"
-    asked = SilenceAsked(now - 7200, pattern, now + 1000, "false_positive", comment, ("e-1", "e-2"))
-    settled = SilenceSettled(now - 7190, pattern, "active", "s-1")
-    ended = SilenceEnded(now, pattern, "s-1", "ended early: bob voted one of its alerts real", 12, "votes")
-    await sidecar.parts.decider.submit(Work(asks=(asked, settled, ended)))
+    ended = SilenceEnded(now, pattern, "s-checkout", "somebody called an incident of it real", 12, "votes")
+    await sidecar.parts.decider.submit(Work(asks=(*written(pattern, now - 7200, now + 60, "e-1", "e-2"), ended)))
     post = await within(20, lambda: slack.messages and slack.messages[0])
     assert "the silence for Flaky on checkout (payments) · WARNING is over" in post.shown
     assert "It hid 12 alerts in 2 h." in post.shown
-    assert "Ended early: bob voted one of its alerts real." in post.shown
-    assert comment in post.shown
+    assert "Somebody called an incident of it real." in post.shown
+    assert "It stood on 2 alerts called noise." in post.shown
+    assert "5 of 5 episodes voted noise" in post.shown
 
 
 async def test_silences_are_reviewed_weekly(sidecar, hook):
@@ -418,21 +437,19 @@ async def test_silences_are_reviewed_weekly(sidecar, hook):
     now = sidecar.parts.clock()
     over, standing = Pattern("Flaky", "", "checkout", "WARNING"), Pattern("Rare", "", "db", "WARNING")
     events = (
-        SilenceAsked(now, over, now + DAY, "false_positive", "noise", ("e-1",)),
-        SilenceAsked(now, standing, now + 30 * DAY, "false_positive", "noise too", ("e-2", "e-3")),
-        SilenceSettled(now, standing, "active", "s-2"),
-        SilenceEnded(now, over, "s-1", "it expired", 7),
-    )
+        *written(over, now, now + DAY, "e-1"), *written(standing, now, now + 30 * DAY, "e-2", "e-3"),
+        SilenceEnded(now, over, "s-checkout", "its time was over", 7),
+    )  # fmt: skip
     await sidecar.parts.decider.submit(Work(asks=events))
     await sidecar.caught_up()
     later(sidecar, 7 * DAY)
     said = await within(
         20, lambda: next((b["sidecar"] for b in hook.bodies if b["sidecar"].get("what") == "review"), None)
     )
-    assert said["title"] == "silences of the sidecar: 1 standing, 2 in all"
+    assert said["title"] == "silences of the sidecar: 1 standing, 1 over"
     assert [line["title"] for line in said["lines"]] == ["Rare on db · WARNING", "Flaky on checkout · WARNING"]
     assert (said["lines"][0]["standing"], said["lines"][0]["evidence"], said["lines"][1]["hidden"]) == (True, 2, 7)
-    assert "it expired; it hid 7 alerts" in json.dumps(said["lines"][1]["facts"])
+    assert "its time was over; it hid 7 alerts" in json.dumps(said["lines"][1]["facts"])
 
 
 # -------------------------------------------------------------------------------------------------------- the command

@@ -14,9 +14,12 @@ import yaml
 from jsonschema import Draft202012Validator
 
 import sidecar as package
-from sidecar.intake import feedback, regroup, webhook
+from sidecar.config import Config
+from sidecar.domain import FeedbackKind
+from sidecar.intake import feedback, regroup, webhook, windows
 from sidecar.intake.assessment import MOST_ALERTS, read
 from sidecar.intake.handlers import routes
+from sidecar.links import Answer, sign
 from tests.acceptance.world import alert
 from tests.acceptance.world import webhook as webhook_body
 from tests.fakes import FakeSlack
@@ -25,6 +28,7 @@ from tests.integration.running import Running, running
 TEXT = (Path(webhook.__file__).parent / "openapi.yaml").read_text("utf-8")
 CONTRACT: dict[str, Any] = yaml.safe_load(TEXT)
 INCIDENT = "/api/v2/incidents/{incident}"
+WINDOW = "/api/v2/windows/{name}"
 METHODS = ("get", "put", "post", "delete", "patch")
 
 
@@ -108,6 +112,7 @@ def test_the_examples_of_requests_are_taken():
         ("/feedback", feedback.read),
         (f"{INCIDENT}/take-out", regroup.read_take_out),
         (f"{INCIDENT}/merge", regroup.read_merge),
+        ("/api/v2/windows", lambda body: windows.read(body, Config(), 0.0)),
     ):
         media = resolved(OPERATIONS["POST", path]["requestBody"])["content"]["application/json"]
         for example in media["examples"].values():
@@ -129,6 +134,12 @@ def test_its_limits_and_version_are_those_of_the_code():
     taken = CONTRACT["components"]["schemas"]["TakeOut"]["properties"]
     assert taken["episodes"]["maxItems"] == regroup.MOST_EPISODES
     assert taken["who"]["maxLength"] == feedback.LONGEST_NAME
+    window = CONTRACT["components"]["schemas"]["WindowAsked"]["properties"]
+    assert window["name"]["maxLength"] == windows.LONGEST_NAME
+    assert window["owner"]["maxLength"] == windows.LONGEST_OWNER
+    assert window["comment"]["maxLength"] == windows.LONGEST_COMMENT
+    assert window["matchers"]["maxItems"] == windows.MOST_MATCHERS
+    assert (window["severities"]["default"], window["lease"]["default"]) == (list(windows.SEVERITIES), windows.LEASE)
     assert CONTRACT["info"]["version"] == package.__version__
 
 
@@ -143,12 +154,14 @@ class Checked:
         self.seen: set[tuple[str, str, int]] = set()
 
     async def __call__(
-        self, method: str, path: str, body: Any = None, secret: str = "right", incident: str = "", **headers: str
+        self, method: str, path: str, body: Any = None, secret: str = "right", *, filled: str = "", **headers: str
     ) -> int:
+        """`filled` is the path with its parameters filled in."""
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         how = {"Authorization": f"Bearer {secret}", **headers}
-        session, url = self.sidecar.client.session, self.sidecar.url + path.replace("{incident}", incident)
+        session, url = self.sidecar.client.session, self.sidecar.url + (filled or path)
         async with session.request(method, url, data=data, headers=how, allow_redirects=False) as answer:
+            path = WINDOW if path.startswith("/api/v2/windows/") else path.partition("?")[0]
             self.seen.add((method, path, answer.status))
             known = OPERATIONS[method, path]["responses"]
             assert str(answer.status) in known, (method, path, answer.status)
@@ -190,6 +203,16 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
         assert await checked("POST", path, vote, secret="wrong") == 401
         assert await checked("POST", path, vote | {"episodes": ["x-1"]}) == 404
     await regroup_well_and_wrong(checked)
+    asked = {"name": "deploy", "owner": "ci", "matchers": ['namespace="shop"'], "lease": "10m"}
+    assert await checked("POST", "/api/v2/windows", asked) == 200
+    assert await checked("POST", "/api/v2/windows", asked | {"owner": "ada"}) == 409
+    assert await checked("POST", "/api/v2/windows", asked | {"lease": "2h"}) == 400
+    assert await checked("GET", "/api/v2/windows") == 200
+    assert await checked("DELETE", "/api/v2/windows/deploy?owner=ada") == 409
+    assert await checked("DELETE", "/api/v2/windows/deploy") == 200
+    assert await checked("DELETE", "/api/v2/windows/deploy") == 404
+    for method, path in (("POST", "/api/v2/windows"), ("GET", "/api/v2/windows"), ("DELETE", "/api/v2/windows/deploy")):
+        assert await checked(method, path, asked if method == "POST" else None, secret="wrong") == 401
     challenge = json.dumps({"type": "url_verification", "challenge": "c4a11enge"}).encode()
     signed = FakeSlack(signing_secret="signing").sign(challenge, time.time())
     assert await checked("POST", "/slack/events", challenge, **signed) == 200
@@ -199,10 +222,15 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     for method in ("POST", "PUT"):
         assert await checked(method, "/-/reload") == 200
         assert await checked(method, "/-/reload", secret="wrong") == 401
+    await check_links(checked)
     for path in ("/-/healthy", "/-/ready", "/metrics", "/openapi.yaml"):
         assert await checked("GET", path) == 200
     checked.sidecar.parts.ready = False
-    for method, path in (("POST", "/webhook"), ("POST", "/classify"), ("POST", "/anomaly"), ("GET", "/-/ready")):
+    assert await checked("DELETE", "/api/v2/windows/deploy") == 503
+    for method, path in (
+        *(("POST", "/webhook"), ("POST", "/classify"), ("POST", "/anomaly"), ("GET", "/-/ready")),
+        *(("POST", "/api/v2/windows"), ("GET", "/api/v2/windows")),
+    ):
         assert await checked(method, path, fired if method == "POST" else None) == 503
     checked.sidecar.parts.ready = True
     (tmp_path / "sidecar.yml").write_text("mode: nonsense\n")
@@ -210,6 +238,10 @@ async def test_real_answers_are_what_it_says(checked, tmp_path):
     assert {(method, path) for method, path, _ in checked.seen} == set(OPERATIONS)
     well = {(method, path) for method, path, status in checked.seen if status == 200}
     assert well == set(OPERATIONS)
+
+
+def _at(path: str, incident: str) -> str:
+    return path.replace("{incident}", incident)
 
 
 async def regroup_well_and_wrong(checked: Checked) -> None:
@@ -221,13 +253,35 @@ async def regroup_well_and_wrong(checked: Checked) -> None:
     ((episode, incident),) = [tuple(row.values()) for row in await checked.sidecar.rows(query)]
     taken = {"who": "ada", "episodes": [episode]}
     for path, said in ((f"{INCIDENT}/take-out", taken), (f"{INCIDENT}/merge", {"who": "ada", "into": incident})):
-        assert await checked("POST", path, said, incident="unknown") == 404
-        assert await checked("POST", path, said, secret="wrong", incident=incident) == 401
-        assert await checked("POST", path, {"who": "ada"}, incident=incident) == 400
-    assert await checked("POST", f"{INCIDENT}/take-out", taken, incident=incident) == 200
+        assert await checked("POST", path, said, filled=_at(path, "unknown")) == 404
+        assert await checked("POST", path, said, secret="wrong", filled=_at(path, incident)) == 401
+        assert await checked("POST", path, {"who": "ada"}, filled=_at(path, incident)) == 400
+    assert await checked("POST", f"{INCIDENT}/take-out", taken, filled=_at(f"{INCIDENT}/take-out", incident)) == 200
     await checked.sidecar.caught_up()
     ((_, new),) = [tuple(row.values()) for row in await checked.sidecar.rows(query)]
-    assert await checked("POST", f"{INCIDENT}/merge", {"who": "ada", "into": incident}, incident=new) == 200
+    assert (
+        await checked(
+            "POST", f"{INCIDENT}/merge", {"who": "ada", "into": incident}, filled=_at(f"{INCIDENT}/merge", new)
+        )
+        == 200
+    )
+
+
+async def check_links(checked: Checked) -> None:
+    """A link to answer by: good, forged, too old, of something unknown, and with a form that is none."""
+    incident = (await checked.sidecar.rows("SELECT incident FROM episodes"))[0]["incident"]
+    now, page = checked.sidecar.parts.clock(), "/v/{token}"
+
+    def link(about: str, at: float = now) -> str:
+        return "/v/" + sign(Answer(FeedbackKind.USEFUL, about, -1, "default", int(at + 60)), "right")
+
+    for method in ("GET", "POST"):
+        body = b"who=ada" if method == "POST" else None
+        assert await checked(method, page, body, filled=link(incident)) == 200
+        assert await checked(method, page, body, filled="/v/forged") == 404
+        assert await checked(method, page, body, filled=link("i-unknown-1")) == 404
+        assert await checked(method, page, body, filled=link(incident, now - 3600)) == 410
+    assert await checked("POST", page, b"x" * 9000, filled=link(incident)) == 400
 
 
 async def test_it_is_served_as_it_is(checked):

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from models.certificate import Certificate
 from sidecar.config import Config
-from sidecar.domain import Alert, Decision, Delivered, Plan, Received, Voted
+from sidecar.domain import (
+    Alert,
+    Decision,
+    Delivered,
+    Hides,
+    Mute,
+    Pattern,
+    Plan,
+    Received,
+    SilenceReplayed,
+    SilenceSettled,
+    Voted,
+)
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.pipeline import Inputs, plan
 from sidecar.state import State, keys_of
@@ -70,6 +84,33 @@ class World:
         spelled = scored.alert.labels.get("severity", "")
         vote = Voted(self.now, who, kind, scored.episode, decision.incident, keys, spelled, "api", **more)
         return self.batch(Inputs(votes=(vote,)))
+
+    def ask(self, *events: Any) -> Plan:
+        """What the shell hands in ready-made."""
+        return self.batch(Inputs(asks=events))
+
+    def replay(self, why: str = "", **hides: Any) -> Plan:
+        """Answer what is proposed: the stored history would have had this hidden."""
+        found = Hides(self.now - 30 * 86400, **{"episodes": 7, "incidents": 6, "noise": 5, "unanswered": 2, **hides})
+        return self.ask(
+            *(
+                SilenceReplayed(self.now, Pattern(*key.split("\x1f")), one.evidence, found, why, "fp-1")
+                for key, one in self.state.silences.items()
+                if one.state == "proposed"
+            )
+        )
+
+    def silence(self, silence_id: str = "s1") -> Plan:
+        """Alertmanager took the silence that was asked for."""
+        (key,) = [key for key, one in self.state.silences.items() if one.state == "asked"]
+        settled = SilenceSettled(self.now, Pattern(*key.split("\x1f")), "active", silence_id)
+        return self.batch(Inputs(outcomes=(settled,)))
+
+    def mute(self, *silences: str, by: str = "ada", since: float | None = None, **labels: str) -> Plan:
+        """The watcher sees an alert that these silences hide."""
+        received = self.alert("", since, None, **labels)
+        muted = tuple(Mute(name, by, self.now + 3600) for name in silences)
+        return self.batch(Inputs((replace(received, muted=muted),)))
 
     def dead(self, incident: str, receiver: str = "default") -> Plan:
         return self.batch(Inputs(outcomes=(Delivered(self.now, incident, receiver, "notify", "dead"),)))

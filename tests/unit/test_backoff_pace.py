@@ -77,3 +77,13 @@ def test_a_clock_that_goes_back_gives_nothing_and_takes_nothing():
     pace.take(100.0, 3)
     assert pace.free(40.0) == 2
     assert pace.free(101.0) == 3
+
+
+def test_what_was_taken_and_not_sent_is_given_back():
+    """Up to the burst."""
+    pace = Pace(1.0, 2.0)
+    pace.take(0.0, 2)
+    pace.give_back(1)
+    assert pace.free(0.0) == 1
+    pace.give_back(9)
+    assert pace.free(0.0) == 2

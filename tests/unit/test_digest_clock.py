@@ -12,9 +12,20 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from sidecar.domain import Delivery, DigestDue, Pattern, SilenceEnded, SilenceReported, Swept
+from sidecar.domain import (
+    Delivery,
+    DigestDue,
+    Mute,
+    Pattern,
+    Reason,
+    SilenceAsked,
+    SilenceEnded,
+    SilenceReported,
+    Swept,
+)
 from sidecar.pipeline import Inputs
 from sidecar.rules.digest import LONGEST, next_digest
+from sidecar.rules.silenced import _sentence
 from sidecar.state import State
 from tests.unit.stories import World
 
@@ -258,18 +269,34 @@ def test_imported_history_is_old_news():
     assert fresh.kept_back
 
 
+def test_what_people_silenced_themselves_was_not_kept_back_from_them():
+    """What a silence of the sidecar hides was."""
+    made = world()
+    made.fire()
+    (decided,) = [event for event in made.log[0] if type(event).__name__ == "Decided"]
+    for created_by, ours, kept in (("ada", {}, False), ("alertmanager-sidecar", {"s-1": "key"}, True)):
+        sentence = _sentence(Mute("s-1", created_by, 0.0), theirs=not ours)
+        fresh = State()
+        fresh.fold(replace(decided, reasons=(Reason("silenced", sentence),)))
+        assert bool(fresh.kept_back) is kept, sentence
+
+
 # ------------------------------------------------------------------------------------------------------------- silences
 
 
-def ended(made: World, **changes: Any) -> SilenceEnded:
-    pattern = Pattern("HighLatency", "payments", "checkout", "WARNING")
-    return replace(SilenceEnded(made.now, pattern, "s-1", "it expired after 1 d", 12), **changes)
+PATTERN = Pattern("HighLatency", "payments", "checkout", "WARNING")
+
+
+def ended(made: World, pattern: Pattern = PATTERN) -> tuple[SilenceAsked, SilenceEnded]:
+    """A silence that was asked for, and its end."""
+    asked = SilenceAsked(made.now - 60, pattern, made.now + DAY, "false_positive", "noise", ("e-1",))
+    return asked, SilenceEnded(made.now, pattern, "s-1", "it expired after 1 d", 12)
 
 
 def test_the_end_of_a_silence_is_told_at_once_where_its_alerts_belong():
     """Once, even when the same end is recorded twice in a row."""
     made = world()
-    made.batch(Inputs(asks=(ended(made),)))
+    made.batch(Inputs(asks=ended(made)))
     assert [event for event in made.last.events if isinstance(event, SilenceReported)]
     assert {d.receiver for d in sent(made)} == {"team/webhook/0", "team/log/0"}
     assert msgspec.json.decode(sent(made)[0].body, type=SilenceEnded).hidden == 12
@@ -281,14 +308,14 @@ def test_the_end_of_a_silence_for_the_pager_goes_to_the_default_receiver():
     """Nobody is woken to hear that a silence is over."""
     made = world()
     pattern = Pattern("HighLatency", "", "", "CRITICAL")
-    made.batch(Inputs(asks=(ended(made, pattern=pattern),)))
+    made.batch(Inputs(asks=ended(made, pattern)))
     assert [d.receiver for d in sent(made)] == ["default/log/0"]
 
 
 def test_silences_are_reviewed_on_monday_when_there_were_any():
     """For the default receiver; not in a week without one."""
     made = world("2026-11-25T10:00")  # a Wednesday
-    made.batch(Inputs(asks=(ended(made),)))
+    made.batch(Inputs(asks=ended(made)))
     assert next_digest(made.state, made.config) == local("2026-11-30T09:00")
     made.now = local("2026-11-30T09:00")
     made.tick()
@@ -300,7 +327,7 @@ def test_silences_are_reviewed_on_monday_when_there_were_any():
 def test_the_review_can_be_turned_off():
     """By null."""
     made = world(digest={"review": None})
-    made.batch(Inputs(asks=(ended(made),)))
+    made.batch(Inputs(asks=ended(made)))
     assert next_digest(made.state, made.config) is None
     made.tick(30 * DAY)
     assert sent(made) == []

@@ -361,19 +361,6 @@ def five_false(world: World, **labels: str) -> None:
         world.now += 60
 
 
-def test_five_false_votes_of_one_pattern_ask_for_one_silence():
-    world = World(**NO_FOLDING)
-    five_false(world)
-    (silence,) = world.last.deliveries
-    assert silence.kind == "silence"
-    assert '["severity","warning"]' in silence.body
-    asked = [event for events in world.log for event in events if event.__class__.__name__ == "SilenceAsked"]
-    assert len(asked) == 1
-    assert asked[0].ends_at - asked[0].at == 86400
-    world.vote(world.fire(instance="i9"))
-    assert len([e for events in world.log for e in events if e.__class__.__name__ == "SilenceAsked"]) == 1
-
-
 @pytest.mark.parametrize("severity", ["critical", "CRITICAL"])
 def test_critical_is_never_silenced(severity):
     world = World(**NO_FOLDING)

@@ -372,7 +372,11 @@ def test_shadow_mode_keeps_nothing_back_and_is_not_sampled():
     shadow = World(0.95, mode="shadow", **NO_FOLDING)
     shadow.state, shadow.now, shadow.scoring = world.state, world.now, world.scoring
     told = shadow.fire(instance="next")
-    assert (told.verdict, told.marks, told.propensity) == (Verdict.NOTIFY, ("shadow: would have been held",), 1.0)
+    assert (told.verdict, told.marks, told.propensity) == (
+        Verdict.NOTIFY,
+        ("shadow: would have been held for 11 min by suppression_by_score",),
+        1.0,
+    )
 
 
 @pytest.mark.parametrize("source", ["cold-start", "http:v1"])

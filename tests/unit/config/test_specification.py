@@ -121,11 +121,12 @@ def test_nothing_is_silently_without_effect(config: Config) -> None:
     """check-config names every pasted section that does nothing yet, and the role that nobody has."""
     said = dict(warnings(config))
     for path in (
-        *("audit_logging", "authentication", "encryption", "severity_definitions"),
+        *("audit_logging", "authentication", "encryption"),
         *("ml_anomaly_detection.models[0].features", "feedback_loop.processing.pipeline"),
     ):
         assert "no effect yet" in said[path] or "have no effect yet" in said[path]
     assert "feedback_loop.automation.auto_tune_thresholds" not in said
+    assert "severity_definitions" not in said
     assert "`provider: http` asks it" in said["ml_anomaly_detection.models[0].endpoint"]
     assert said["time_based_routing.off_hours.routes.CRITICAL"] == (
         "no receiver has the role 'phone': alerts for it go to the default receiver oncall"
