@@ -27,6 +27,7 @@ from sidecar.draft import Draft, scored_as
 from sidecar.rules.base import TELLS, Facts, guarded, open_incident, repeat
 from sidecar.state import Episode, keys_of
 
+FORGET_SECONDS: Final = 60 * 86400.0  # idle keys leave the memory after this long
 LATE_SECONDS: Final = 60.0  # after an end was received; the slowest of four Alertmanagers waits 45 s for the others
 
 
@@ -68,7 +69,8 @@ def _is_new(alert: Alert, known: Episode, now: float) -> bool:
     Prometheus was out of reach for a while, Alertmanager resolves and then goes on with the startsAt it had.
     """
     if known.ended_at is not None:
-        return alert.starts_at > known.starts_at or now - known.last_seen > LATE_SECONDS
+        after = alert.starts_at > min(known.starts_at, known.ended_at)  # it may be named for when it was heard of again
+        return after or now - known.last_seen > LATE_SECONDS
     return alert.starts_at > max(known.last_seen, known.starts_at)
 
 
@@ -87,7 +89,8 @@ def _start(received: Received, keys: Keys, known: Episode | None, draft: Draft, 
         draft.ended.append(known)
         draft.record(EpisodeEnded(draft.now, known.episode, alert.fingerprint, min(alert.starts_at, draft.now)))
         seen = None  # the end changed what was looked up
-    episode = episode_id(alert.fingerprint, alert.starts_at)
+    forgotten = known is None and draft.now - alert.starts_at > FORGET_SECONDS  # the tables may know one of that name
+    episode = episode_id(alert.fingerprint, draft.now if forgotten else alert.starts_at)
     event = EpisodeStarted(
         draft.now, episode, alert.fingerprint, alert.starts_at, alert.labels, alert.annotations, received.group_key,
         alert.generator_url, received.external_url,
@@ -157,6 +160,12 @@ def end_unsent(event: EpisodeEnded, draft: Draft) -> None:
         _end(known, event.ends_at, draft)
 
 
+def end_forgotten(before: float, draft: Draft) -> None:
+    """What nobody has sent since `before` is over: else people's message of it would stay open for good."""
+    for known in [one for one in draft.state.episodes.values() if one.ended_at is None and one.last_seen < before]:
+        _end(known, known.last_seen, draft)
+
+
 def _reminder(scored: Scored, known: Episode, draft: Draft) -> Decision:
     incident = draft.state.incidents.get(known.incident)
     receivers = tuple(one.receiver for one in incident.reached) if incident is not None else ()
@@ -167,10 +176,12 @@ def _reminder(scored: Scored, known: Episode, draft: Draft) -> Decision:
 def _observe_end(received: Received, known: Episode | None, draft: Draft) -> None:
     alert = received.alert
     ends_at, before = alert.ends_at if alert.ends_at is not None else draft.now, known
-    if known is not None and (known.ended_at is not None or alert.starts_at > known.last_seen):
+    if known is not None and (known.ended_at is not None or alert.starts_at > max(known.last_seen, known.starts_at)):
         if known.ended_at is not None and alert.starts_at <= max(known.starts_at, known.ended_at):
             return  # sent again, or by another Alertmanager: they differ in the startsAt of one firing
         known = None
+    elif known is not None and ends_at <= known.follows:
+        return  # the end of the firing before this one, late
     if known is None:  # its firing never reached us
         keys = keys_of(alert.fingerprint, alert.labels)
         episode = _start(received, keys, before, draft)

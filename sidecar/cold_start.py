@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from models.records import DAY
 from models.statistics import Keys
+from sidecar.arrival import FORGET_SECONDS
 from sidecar.config import Config
 from sidecar.config.durations import parse_duration
 from sidecar.config.problems import Wrong
 from sidecar.config.secrets import from_environment
 from sidecar.decider import restore
-from sidecar.delivery.ticker import FORGET_SECONDS
 from sidecar.domain import episode_id
 from sidecar.errors import SidecarError, StoreError
 from sidecar.historian import RULE, Historian, project

@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from models.records import DAY, QUICK
 from sidecar import pipeline
+from sidecar.arrival import FORGET_SECONDS
 from sidecar.config import Config
 from sidecar.decider import RACES
-from sidecar.delivery.ticker import FORGET_SECONDS
 from sidecar.domain import (
     Decided,
     Decision,

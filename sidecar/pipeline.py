@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from msgspec.structs import replace
 
 from models.statistics import Keys
-from sidecar.arrival import end_unsent, observe
+from sidecar.arrival import end_forgotten, end_unsent, observe
 from sidecar.config import Config
 from sidecar.domain import (
     Acknowledged,
@@ -86,6 +86,7 @@ def _take_in(inputs: Inputs, draft: Draft) -> tuple[frozenset[Pattern], tuple[Ev
             draft.record(event)
             asked.append(event)
     if inputs.sweep_before is not None:
+        end_forgotten(inputs.sweep_before, draft)
         draft.record(Swept(draft.now, inputs.sweep_before))
     return frozenset(voted), tuple(asked)
 
@@ -112,7 +113,8 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     scores, model = scoring.score(draft.observations)
     decisions = []
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
-        scored = scored_as(draft.config, received, keys, episode, observation, score, model)
+        known = score if score is not None and 0.0 <= score <= 1.0 else None  # what is no probability says nothing
+        scored = scored_as(draft.config, received, keys, episode, observation, known, model)
         decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}", draft.waited.get(episode, ()))
         decisions.append(decision if received.given is None else standing_in(decision, received.given))
     return tuple(decisions)

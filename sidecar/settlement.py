@@ -72,6 +72,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         tell = tuple([name for name in tell if name not in have])
     held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
+    over = incident is not None and incident.firing == 0 and decision.incident not in draft.state.settling
     kind = "reminder" if decision.reasons and decision.reasons[-1].rule == "exact_deduplication" else "raise"
     refires = tells and incident is not None and incident.firing == 0 and bool(incident.told)
     asks = bool(tell) or refires or (bool(again) and kind == "raise")
@@ -96,11 +97,10 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
         if again:
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
-        if decision.verdict is Verdict.FOLD and not (gather is not None and gather.calm):
-            refires = incident is not None and incident.firing == 0 and not incident.settle
-            telling.urgent = (
-                telling.urgent or refires or guarded(scored.alert.labels, scored.pattern.severity, draft.config)
-            )
+        if decision.verdict is Verdict.FOLD:
+            loud = gather is None or not gather.calm
+            urgent = over or (loud and guarded(scored.alert.labels, scored.pattern.severity, draft.config))
+            telling.urgent = telling.urgent or urgent
 
 
 def _acknowledged_by(scored: Scored, draft: Draft) -> tuple[float | None, str]:

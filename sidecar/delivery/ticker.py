@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 
+from sidecar.arrival import FORGET_SECONDS
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
 from sidecar.errors import StoreError
@@ -23,7 +24,6 @@ MOST_TURNS: Final = 50  # batches in one tick, while there is something due
 GAUGE_TICKS: Final = 5
 CLOCK_TICKS: Final = 60
 SWEEP_SECONDS: Final = 6 * 3600.0
-FORGET_SECONDS: Final = 60 * 86400.0  # idle keys leave the memory after this long
 logger = structlog.get_logger()
 
 

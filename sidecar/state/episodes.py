@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def start(state: State, event: EpisodeStarted, keys: Keys, seen: Seen | None = None) -> None:
     """Fold an episode's start, for a caller that has its keys, and what statistics know of them, already."""
     state.statistics.started(event.at, keys, seen)
-    state.episodes.put(event.fingerprint, Episode(event.episode, event.starts_at, event.at, keys))
+    known = state.episodes.get(event.fingerprint)
+    follows = known.ended_at if known is not None and known.ended_at is not None else 0.0
+    begun = Episode(event.episode, event.starts_at, event.at, keys, follows=follows)
+    state.episodes.put(event.fingerprint, begun)
 
 
 def _start(state: State, event: EpisodeStarted) -> None:
@@ -28,7 +31,8 @@ def _start(state: State, event: EpisodeStarted) -> None:
 def _see(state: State, event: EpisodeSeen) -> None:
     known = state.episodes.get(event.fingerprint)
     if known is not None and known.episode == event.episode:
-        earlier = min(event.starts_at, known.starts_at)
+        late = event.starts_at <= known.follows  # of the firing before it, or that goes on with the start it had
+        earlier = known.starts_at if late else min(event.starts_at, known.starts_at)
         state.episodes.put(event.fingerprint, replace(known, last_seen=event.at, starts_at=earlier))
 
 

@@ -29,6 +29,7 @@ class Episode(Struct, frozen=True, gc=False):
     incident: str = ""
     verdict: str = ""
     decided_at: float = 0.0
+    follows: float = 0.0  # when the firing before it ended
 
 
 class Told(Struct, frozen=True, gc=False, array_like=True):

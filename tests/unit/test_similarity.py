@@ -169,8 +169,9 @@ def test_the_index_holds_what_fires_and_no_more():
     assert len(here.state.likes) == 0
     assert here.fire(**CART | {"alertname": "HighErrorRates"}).verdict is Verdict.NOTIFY
     assert here.fire(**CART, pod="x").incident == first.incident
-    here.now += 90 * 86400
-    here.batch(Inputs(sweep_before=here.now - 1))
+    for _ in range(2):  # what nobody has sent for so long is ended by the first, and forgotten by the second
+        here.now += 90 * 86400
+        here.batch(Inputs(sweep_before=here.now - 1))
     assert (len(here.state.likes), len(here.state.texts)) == (0, 0)
 
 
