@@ -104,12 +104,12 @@ def test_the_ends_of_the_scale(share):
     assert set(world.verdicts(50)) == ({"suppress"} if share else {"notify"})
 
 
-def test_shadow_mode_keeps_nothing_back_and_needs_no_budget():
-    """So that its marks say what the score would have done."""
+def test_shadow_mode_has_the_same_budget():
+    """So that its marks say what another mode would have done."""
     world = Noisy("shadow")
     gone = [refined(one, Verdict.SUPPRESS, "suppression_by_score", "noise") for one in world.some(100)]
-    batch = Batch(tuple(gone))
-    assert suppression_budget(batch, Facts(world.now, world.config, world.state)) is batch
+    made = suppression_budget(Batch(tuple(gone)), Facts(world.now, world.config, Noisy("shadow").state)).decisions
+    assert Counter(one.verdict.value for one in made) == {"suppress": 80, "notify": 20}
 
 
 def test_it_can_be_turned_off():
