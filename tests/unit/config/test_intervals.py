@@ -11,6 +11,7 @@ import yaml
 
 from sidecar.config.intervals import zone_of
 from sidecar.config.load import loads
+from sidecar.config.notices import warnings
 from sidecar.config.root import Config
 from sidecar.errors import ConfigError
 
@@ -129,6 +130,23 @@ def test_local_is_this_hosts_zone(monkeypatch):
 def test_what_escalates_is_checked(definition: dict[str, str], words: str):
     with pytest.raises(ConfigError, match=words):
         loads(yaml.safe_dump({"severity_definitions": {"CRITICAL": definition}}))
+
+
+def test_check_config_warns_of_what_nobody_can_acknowledge_and_of_roles_that_nobody_has():
+    text = """
+severity_definitions:
+  CRITICAL: {sla: 5m, escalation: immediate, escalate_to: [lead]}
+  WARNING: {escalation: business_hours}
+  INFO: {sla: 4h, escalation: none, escalate_to: [lead]}
+"""
+    said = dict(warnings(loads(text)))
+    assert said["slack.signing_secret"].endswith(
+        "CRITICAL will escalate unless somebody votes by POST /api/v2/feedback"
+    )
+    assert said["severity_definitions.CRITICAL.escalate_to"].startswith("no receiver has the role 'lead'")
+    assert said["severity_definitions.WARNING.escalation"] == "has no effect without sla"
+    assert said["severity_definitions.INFO.escalate_to"] == "has no effect while escalation is none"
+    assert "severity_definitions" not in " ".join(path for path, _ in warnings(loads("")))
 
 
 def test_business_hours_count_always_where_there_is_no_such_window():
