@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from sidecar.calendar import Cron
 from sidecar.channels.settings import ChannelConfig, reveal
 from sidecar.channels.silence import SilenceConfig
-from sidecar.config import gathering, later
+from sidecar.config import gathering, later, timing
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
@@ -71,7 +71,7 @@ class Config(Section):
     holding: ours.Holding = ours.Holding()
     audit_sample: ours.AuditSample = ours.AuditSample()
     inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
-    time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
+    time_based_routing: timing.TimeBasedRouting = timing.TimeBasedRouting()
     aggregation_rules: dict[str, gathering.AggregationRule] = Field(default={}, max_length=gathering.MOST_RULES)
     flapping: gathering.Flapping = gathering.Flapping()
     storm: gathering.Storm = gathering.Storm()

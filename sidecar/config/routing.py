@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from sidecar.calendar import Schedule
 from sidecar.config.intervals import NamedInterval
 from sidecar.config.matchers import Matcher
-from sidecar.config.specified import Domain, TimeBasedRouting, Timed
+from sidecar.config.specified import Domain
+from sidecar.config.timing import TimeBasedRouting, Timed
 from sidecar.domain import severity_rank
 from sidecar.timetable import Part, Timetable, turns
 
