@@ -69,7 +69,9 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     over = incident is not None and incident.firing == 0 and decision.incident not in draft.state.settling
     if incident is not None and incident.told:
         have = {one.receiver for one in incident.reached}
-        loud = decision.interrupts or (over and decision.verdict is Verdict.NOTIFY)  # what they have says that it is over
+        loud = decision.interrupts or (
+            over and decision.verdict is Verdict.NOTIFY
+        )  # what they have says that it is over
         again = tuple([name for name in decision.receivers if name in have]) if loud else ()
         tell = tuple([name for name in tell if name not in have])
     held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None

@@ -141,8 +141,6 @@ class Oracle:
             self._must_tell.append(fingerprint)
             if self.heard.get(fingerprint) == version:
                 self._expect_reminder(fingerprint, now)
-        if not fires:
-            self.ended_at[fingerprint] = now
         self.fires[fingerprint], self.heard[fingerprint] = fires, version
 
     def _expect_reminder(self, fingerprint: str, now: float) -> None:
@@ -227,6 +225,7 @@ class Oracle:
     def _end(self, event: EpisodeEnded) -> None:
         ended = self._open(event.episode)
         ended.open, ended.seen = False, event.at
+        self.ended_at[event.fingerprint] = event.at
         if ended.incident in self.tellings:
             self.tellings[ended.incident].touched = event.at
 

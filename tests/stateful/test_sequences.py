@@ -29,7 +29,7 @@ After every batch of every sequence, in every mode and configuration, these hold
 11. The same inputs and state give the same plan; a failed commit leaves no trace; the state folded from the log, from a
     snapshot and the tail, and by a replica that was away, is the state in memory; the clock's work ends.
 
-`SEQUENCES=10000` (make stateful) draws so many sequences, in `WORKERS` processes; by default some hundreds.
+`SEQUENCES=10000` (make stateful) draws so many sequences; by default it is some hundreds.
 """
 
 from __future__ import annotations

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.domain import Delivered, Delivery, EpisodeStarted, Given, SilenceProposed, SilenceRequest, SilenceSettled, Voted
+from sidecar.domain import (
+    Delivered,
+    Delivery,
+    EpisodeStarted,
+    Given,
+    SilenceProposed,
+    SilenceRequest,
+    SilenceSettled,
+    Voted,
+)
 from sidecar.pipeline import Inputs
 from sidecar.rules.digest import next_digest
 from sidecar.state import keys_of
@@ -250,7 +259,7 @@ class World(Operators):
         self.now += 61.0  # what was taken for over just now, and is sent within a minute, would count as late
         for one in self.reality.things:
             if n % 2:
-                self.reality.stop(one, self.now, 0.0)  # it had ended, and nobody said so
+                self.reality.stop(one, self.now, 2 * FORGET)  # it had ended, and nobody said so
             elif one.firing:
                 self.webhook(self.reality.say([one], self.now))  # it is sent again after all
 

@@ -162,7 +162,9 @@ def test_what_comes_back_to_an_incident_that_is_over_interrupts():
     first, second = world.fire(), world.fire(alertname="DiskFull")
     pair = ("HighLatency\x1f\x1f", "DiskFull\x1f\x1f")
     episodes = (first.scored.episode,)
-    asked = Regrouped(world.now, "ada", first.incident, second.incident, together=True, episodes=episodes, pairs=(pair,))
+    asked = Regrouped(
+        world.now, "ada", first.incident, second.incident, together=True, episodes=episodes, pairs=(pair,)
+    )
     world.batch(Inputs(asks=(asked,)))
     assert world.kinds() == ["resolve"]
     world.dead(second.incident)
