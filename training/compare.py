@@ -240,6 +240,7 @@ def side_as_json(side: Side) -> dict[str, Any]:
             "late": side.told.late,
         },
         "silences": outcome.silences,
+        "escalations": outcome.escalations,
         "nights_promoted": outcome.promoted,
         "shadow": outcome.shadow,
     }

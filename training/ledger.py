@@ -2,7 +2,8 @@
 
 An interruption is a message to one receiver that tells something anew: the first of an incident, a raised severity, a
 reminder. Edits, resolves and digests interrupt nobody. It is false when not one alert in it was real, and at least one
-was called noise. What joins an incident over an hour after its newest interruption tells nobody: people have moved on.
+was called noise. An escalation is counted apart: a history does not say who acknowledged what, so that each is one that
+would come if nobody did. What joins an incident over an hour after its newest interruption tells nobody: people have moved on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sidecar.domain import Decided, Plan, Reason, SilenceAsked, SilenceWithheld, severity_rank
+from sidecar.domain import Decided, Escalated, Plan, Reason, SilenceAsked, SilenceWithheld, severity_rank
 from sidecar.history import HistoryAlert
 from sidecar.replay import Replay
 from sidecar.rules.base import TELLS
@@ -58,6 +59,7 @@ class Outcome(Struct):
     shadow: dict[str, int] = {}  # in mode shadow: what was told and would not have been, by "verdict by rule"
     silences: int = 0  # asked for
     promoted: int = 0  # nights that promoted a model
+    escalations: int = 0  # to somebody, if nobody acknowledges anything
 
 
 class _Interruption(Struct):
@@ -87,6 +89,7 @@ class Ledger:
         self._kept: dict[int, Kept] = {}
         self._shadow: Counter[str] = Counter()
         self._silences = 0
+        self._escalations = 0
 
     def note(self, replay: Replay, plan: Plan) -> None:
         """Take in a committed plan."""
@@ -109,6 +112,8 @@ class Ledger:
         for event in plan.events:
             if isinstance(event, SilenceAsked):
                 self._silences += 1
+            elif isinstance(event, Escalated):
+                self._escalations += bool(event.tell or event.again)
             elif isinstance(event, SilenceWithheld):
                 self._shadow["silence by repeated_false_positive"] += 1
             elif isinstance(event, Decided) and event.would is not None:
@@ -155,13 +160,14 @@ class Ledger:
             dict(sorted(self._shadow.items())),
             self._silences,
             promoted,
+            self._escalations,
         )
 
 
 def _interrupted(plan: Plan) -> Iterable[tuple[str, str]]:
     """(incident, receiver) of each message that interrupts; a receiver's channels say the same thing at once."""
     for delivery in plan.deliveries:
-        if delivery.kind in INTERRUPTS:
+        if delivery.kind in INTERRUPTS and not (delivery.kind == "raise" and delivery.body):  # which an escalation has
             yield delivery.incident, delivery.receiver.rsplit("/", 2)[0]
 
 
