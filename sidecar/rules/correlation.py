@@ -20,7 +20,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sidecar.domain import Decision, Reason, Verdict, severity_rank
-from sidecar.rules.base import TELLS, Batch, Facts, changed, moment, open_incident, refined
+from sidecar.rules.base import TELLS, Batch, Facts, changed, moment, open_incident, refined, shared
 from sidecar.state.arrivals import KEPT, Arrival
 
 RULE: Final = "temporal_correlation"
@@ -48,7 +48,7 @@ class _Batched:
 class _Crowd:
     """What came together in one part of the topology within the window, this batch included."""
 
-    __slots__ = ("_facts", "_first", "_recent", "count", "enough", "words")
+    __slots__ = ("_began", "_enough", "_facts", "_first", "_known", "_recent", "count", "words")
 
     def __init__(self, key: str, facts: Facts) -> None:
         known = facts.state.arrivals.get(key) or ()
@@ -59,10 +59,18 @@ class _Crowd:
         self._recent = [one.incident for one in known[began:]]  # and what this batch opens
         self._first: dict[int, str | None] = {}  # found already, by severity
         self.count = len(self._recent)
-        self.words = f"{_of(key)} within {moment(settings.window)}"
-        self.enough = settings.min_alerts  # in all, until the next one joins
-        if self.count:
-            self.enough = _unusual(settings.min_alerts, known, began, settings.window, facts.now)
+        self.words = f"{shared(key)} within {moment(settings.window)}"
+        self._known, self._began = known, began
+        self._enough: int | None = None
+
+    def complete(self) -> bool:
+        """Whether one more alert makes them so many that it is no chance, by the hour before."""
+        settings = self._facts.config.deduplication.strategies.temporal_correlation
+        if self.count + 1 < settings.min_alerts:
+            return False
+        if self._enough is None:
+            self._enough = _unusual(settings.min_alerts, self._known, self._began, settings.window, self._facts.now)
+        return self.count + 1 >= self._enough
 
     def first(self, rank: int, ranks: dict[str, int]) -> str | None:
         """The incident told first that is as severe, or more, and may be joined; `ranks` of those this batch opens."""
@@ -122,7 +130,7 @@ def _by_key(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reaso
     found = open_incident(keys, facts)
     if found is not None:
         key, name, since = found
-        sentence = f"{_of(key)}, told {moment(since)} ago"
+        sentence = f"{shared(key)}, told {moment(since)} ago"
         return refined(decision, Verdict.FOLD, RULE, sentence, incident=name)
     for key in keys:
         first, reason = opened.get(key, _NOBODY)
@@ -133,15 +141,10 @@ def _by_key(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reaso
 
 def _open(decision: Decision, batched: _Batched) -> None:
     for key in decision.scored.keys[:-1]:
-        reason = Reason(RULE, f"{_of(key)}, in the same message")
+        reason = Reason(RULE, f"{shared(key)}, in the same message")
         batched.opened[key] = (decision.incident, reason)
     if decision.scored.near:
         batched.ranks[decision.incident] = severity_rank(decision.scored.pattern.severity)
-
-
-def _of(key: str) -> str:
-    name, _, value = key.partition("=")
-    return "the same Alertmanager group" if name == "group" else f"the same {name} {value.lstrip('/')}"
 
 
 # ----------------------------------------------------------------------------------------------------- several at a time
@@ -151,7 +154,7 @@ def _by_crowd(decision: Decision, facts: Facts, batched: _Batched) -> Decision:
     rank = severity_rank(decision.scored.pattern.severity)
     for key in decision.scored.near:
         crowd = batched.crowd(key, facts)
-        name = crowd.first(rank, batched.ranks) if crowd.count + 1 >= crowd.enough else None
+        name = crowd.first(rank, batched.ranks) if crowd.complete() else None
         if name is not None and name != decision.incident:
             reason = Reason(RULE, f"{_ordinal(crowd.count + 1)} alert of {crowd.words}")
             return replace(decision, verdict=Verdict.FOLD, incident=name, reasons=(*decision.reasons, reason))

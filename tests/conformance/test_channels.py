@@ -129,6 +129,22 @@ def told(channel: Channel[Any, Any], kind: str = "notify") -> Any:
     return make_silence() if channel is SILENCE else make_message(kind)
 
 
+@people
+def test_what_shadow_mode_would_have_done_is_shown(channel: Channel[Any, Any]) -> None:
+    """The mark is in what is sent, in words."""
+    mark = "shadow: would have been held for 11 min by suppression_by_score"
+    steps = channel.render(make_message("notify", marks=(mark,)), make_config(channel.name), "")
+    shown = " ".join(_plain(step) for step in steps)
+    assert all(word in shown for word in ("shadow: would have been held for 11 min", "score"))
+
+
+def _plain(step: Step) -> str:
+    if isinstance(step, Mail):
+        mail = email.message_from_bytes(step.content, policy=policy.default)
+        return str(mail.get_body(("plain",)).get_content())
+    return step.text if isinstance(step, Print) else str(msgspec.json.decode(step.body))
+
+
 @every
 def test_rendering_is_pure(channel: Channel[Any, Any]) -> None:
     """The same message, configuration and ref give the same steps, byte for byte."""

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 
 from sidecar.domain import Decision, Verdict
-from sidecar.pipeline import Inputs
+from sidecar.pipeline import Inputs, plan
 from sidecar.rules.base import Batch, Facts, refined
 from sidecar.rules.budget import suppression_budget
+from sidecar.rules.guard import guard
 from sidecar.state import State
 from tests.unit.stories import Fixed, World
 
@@ -104,12 +105,24 @@ def test_the_ends_of_the_scale(share):
     assert set(world.verdicts(50)) == ({"suppress"} if share else {"notify"})
 
 
-def test_shadow_mode_keeps_nothing_back_and_needs_no_budget():
-    """So that its marks say what the score would have done."""
-    world = Noisy("shadow")
-    gone = [refined(one, Verdict.SUPPRESS, "suppression_by_score", "noise") for one in world.some(100)]
-    batch = Batch(tuple(gone))
-    assert suppression_budget(batch, Facts(world.now, world.config, world.state)) is batch
+def test_shadow_mode_spends_its_budget_in_name():
+    """So that its marks say what would have been suppressed, and what the budget would have told."""
+
+    def noise(batch: Batch, _: Facts) -> Batch:
+        gone = [refined(one, Verdict.SUPPRESS, "suppression_by_score", "noise") for one in batch.decisions]
+        return Batch(tuple(gone))
+
+    words, spent = {}, {}
+    for mode in ("auto", "shadow"):
+        world = Noisy(mode)
+        alerts = tuple(world.alert(instance=f"i{n}") for n in range(100))
+        rules = (noise, suppression_budget, guard)
+        made = plan(Inputs(alerts), world.state, world.scoring, world.config, world.now, rules).decisions
+        words[mode] = [one.verdict if one.would is None else one.would.verdict for one in made]
+        spent[mode] = [(one.alerts, one.suppressed) for one in world.state.shares[""]]
+    assert words["shadow"] == words["auto"]
+    assert spent["shadow"] == spent["auto"] == [(100, 80)]
+    assert {one.verdict for one in made} == {Verdict.NOTIFY}
 
 
 def test_it_can_be_turned_off():
