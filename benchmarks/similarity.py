@@ -28,7 +28,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel
 from tqdm import tqdm
 
-from benchmarks.load import template
+from benchmarks.load import SERIAL, template
 from models.likeness import BORDER
 from sidecar.app import GC_THRESHOLDS
 from sidecar.config import Config
@@ -137,7 +137,8 @@ class Found(Struct):
 def round_of(watch: Watch, state: State, known: list[Place], texts: list[str], batches: range, found: Found) -> None:
     body = template(BATCH, seed=1)
     for batch in batches:
-        watch("decode", lambda: parse(body, NOW))
+        sent = body.replace(SERIAL.encode(), b"%08d" % batch)
+        watch("decode", lambda sent=sent: parse(sent, NOW))
         alerts, twins = asked(known, batch)
         decisions = watch("text", lambda alerts=alerts: [decided(one) for one in alerts])
         after = watch("rule", lambda made=decisions: similarity(Batch(tuple(made)), Facts(NOW + 60, CONFIG, state)))

@@ -86,6 +86,8 @@ async def _wire(app: web.Application, settings: Settings) -> AsyncIterator[None]
 
     def on_plan(plan: Plan) -> None:
         metrics.planned(plan)
+        for why in plan.failed:
+            logger.error("duty_failed", why=why)
         projector.wake()
         if plan.deliveries:
             worker.wake({delivery.receiver for delivery in plan.deliveries})

@@ -24,7 +24,7 @@ from sidecar.domain import (
     severity_rank,
 )
 from sidecar.draft import Draft, scored_as
-from sidecar.rules.base import TELLS, Facts, guarded, open_incident, repeat
+from sidecar.rules.base import TELLS, Facts, guarded, open_incident, repeat, shared
 from sidecar.state import Episode, keys_of
 
 FORGET_SECONDS: Final = 60 * 86400.0  # idle keys leave the memory after this long
@@ -223,6 +223,6 @@ def _cleared(scored: Scored, known: Episode, draft: Draft) -> Decision:
         reasons = (Reason("hold", "it cleared while it was held"),)
         return Decision(scored, Verdict.DIGEST, known.incident, reasons, route.receivers)
     key, name, _ = found
-    reason = Reason("hold", f"it cleared while it was held, and people were told of {key} meanwhile")
+    reason = Reason("hold", f"it cleared while it was held, and people have been told of {shared(key)} by now")
     told = draft.state.incidents[name].reached
     return Decision(scored, Verdict.FOLD, name, (reason,), tuple([one.receiver for one in told]))

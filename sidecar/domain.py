@@ -94,7 +94,7 @@ class Pattern(NamedTuple):
 
 def what_and_where(labels: dict[str, str]) -> str:
     """What and where, in a line."""
-    where = labels.get("service") or labels.get("instance") or labels.get("node") or ""
+    where = next((value for name in ("service", "pod", "instance", "node") if (value := labels.get(name))), "")
     space = labels.get("namespace", "")
     text = labels.get("alertname", "alert") + (f" on {where}" if where else "")
     return f"{text} ({space})" if space else text
@@ -659,3 +659,4 @@ class Plan(Struct, frozen=True):
     events: tuple[Event, ...]
     decisions: tuple[Decision, ...]
     deliveries: tuple[Delivery, ...]
+    failed: tuple[str, ...] = ()  # duties that raised, and what

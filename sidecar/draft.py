@@ -40,6 +40,7 @@ class Draft:
     observations: list[tuple[float, ...]] = field(default_factory=list)  # of each candidate
     ready: list[Decision] = field(default_factory=list)  # decided without the rules
     ended: list[Episode] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)  # duties that raised
     closed: dict[str, None] = field(default_factory=dict)  # incidents that have settled
 
     def record(self, event: Event) -> None:

@@ -35,7 +35,7 @@ from sidecar.domain import (
 )
 from sidecar.draft import Draft, Inputs, scored_as
 from sidecar.release import release, release_freed
-from sidecar.rules import DUTIES, RULES, Batch, Duty, Facts, Rule
+from sidecar.rules import DUTIES, RULES, Batch, Due, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
 from sidecar.scoring import Scoring, standing_in
 from sidecar.settlement import settle
@@ -64,7 +64,7 @@ def plan(
     batch = refine(Batch(_scored(draft, scoring)), facts, rules)
     decisions = (*batch.decisions, *draft.ready)
     deliveries = [*settle(decisions, batch.moves, draft), *_do(duties, facts, draft)]
-    return Plan(tuple(draft.events), decisions, tuple(deliveries))
+    return Plan(tuple(draft.events), decisions, tuple(deliveries), tuple(draft.failed))
 
 
 # ---------------------------------------------------------------------------------------------------------------- take in
@@ -165,10 +165,18 @@ def _held_once(decision: Decision, facts: Facts) -> Decision:
 
 def _do(duties: Iterable[Duty], facts: Facts, draft: Draft) -> Iterable[Delivery]:
     for duty in duties:
-        for due in duty(facts):
+        for due in _asked(duty, facts, draft):
             for event in due.events:
                 draft.record(event)
             yield from due.deliveries
+
+
+def _asked(duty: Duty, facts: Facts, draft: Draft) -> Iterable[Due]:
+    """What a duty has to say; one that raises is skipped, so that alerts and the other duties go on."""
+    try:
+        yield from duty(facts)
+    except Exception as error:  # noqa: BLE001 - the edge of the loop over the duties
+        draft.failed.append(f"{duty.__name__}: {type(error).__name__}: {error}")
 
 
 __all__ = ["Inputs", "plan", "refine"]

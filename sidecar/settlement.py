@@ -126,7 +126,8 @@ def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
     if not move.opens and (target is None or target.first_told is None):
         return
     before = draft.state.incidents.get(known.incident)
-    receivers = tuple([one.receiver for one in before.reached]) if before is not None else ()
+    had = () if before is None else before.reached or before.told  # whoever's message was lost is told now
+    receivers = tuple([one.receiver for one in had])
     have = {one.receiver for one in target.reached} if target is not None else set()
     tell = tuple([name for name in receivers if name not in have])
     came_from = _came_from(known.episode, move.incident, draft)

@@ -93,7 +93,7 @@ def matchers_in(words: Sequence[str]) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for word in words:
         match = MATCHER.fullmatch(word if "=" in word else f"alertname={word}")
-        if match is None or "!=" in word:
+        if match is None or "!=" in word or "!~" in word:
             raise SidecarError(f"{word!r} is no exact matcher: write NAME=VALUE, e.g. alertname=HighLatency")
         if match[1] in found:
             raise SidecarError(f"{match[1]} is given twice: one exact value each")

@@ -84,7 +84,8 @@ def _sent(rows: list[dict[str, object]]) -> str:
         if row["n"] is None:
             lines.append(f"  {row['receiver']}  {row['kind']}: {row['state']}")
             continue
-        why = f" ({row['why']})" if row["why"] else ""
+        said = row["why"] or (row["body"] if row["kind"] == "raise" else "")  # of an escalation: that it is one
+        why = f" ({said})" if said else ""
         when = at(float(str(row["at"])))
         lines.append(f"  {when}  {row['receiver']}  {row['kind']}: attempt {row['n']} {row['outcome']}{why}")
     return "\n".join(lines)

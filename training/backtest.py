@@ -18,13 +18,14 @@ from models.scorers import LightGBMScorer
 from sidecar import pipeline
 from sidecar.config import Config
 from sidecar.decider import Work
-from sidecar.domain import Decided, EpisodeEnded, EpisodeStarted, Plan, Voted
+from sidecar.delivery.rehearsal import BACK, objections
+from sidecar.domain import Decided, EpisodeEnded, EpisodeStarted, Hides, Plan, SilenceProposed, SilenceReplayed, Voted
 from sidecar.pipeline import Inputs
 from sidecar.replay import Answers, HistoryAlert, Replay, Result
 from sidecar.rules import RULES, Rule
 from sidecar.rules.base import TELLS, guarded
 from sidecar.scoring import Scorers
-from sidecar.state import State
+from sidecar.state import State, Vote, label_of
 from training import floors, job
 from training.dataset import Row
 
@@ -62,6 +63,32 @@ class Known:
         wanted = (made for episode, made in self.decided.items() if episode in voted or made.propensity < 1.0)
         return [self._row(made) for made in wanted]
 
+    def replayed(self, proposed: SilenceProposed, config: Config, model: str) -> SilenceReplayed:
+        """What a proposed silence would have hidden, as the store would say; O(episodes), asked seldom."""
+        since, covers = proposed.at - BACK, config.guard.covers
+        hit = {
+            name: start
+            for name, start in self.started.items()
+            if start.starts_at >= since
+            and all(start.labels.get(label, "") == value for label, value in proposed.matchers)
+        }
+        said: dict[str, dict[str, Vote]] = {}
+        for name, who, kind, at, back in self.votes:
+            if name in hit:
+                votes = said.setdefault(name, {})
+                votes.pop(who, None)
+                if not back:
+                    votes[who] = Vote(who, kind, at)
+        labels = [label for votes in said.values() if (label := label_of(tuple(votes.values()))) is not None]
+        noise = sum(label > 0.5 for label in labels)
+        hides = Hides(
+            since, len(hit), len({self.decided[name].incident for name in hit if name in self.decided}), noise,
+            len(labels) - noise, len(hit) - len(labels), len(hit.keys() & self.told),
+            len({start.fingerprint for start in hit.values() if covers(start.labels)}), tuple(list(hit)[:10]),
+        )  # fmt: skip
+        why = "; ".join(objections(hides))
+        return SilenceReplayed(proposed.at, proposed.pattern, proposed.evidence, hides, why, model)
+
     def _row(self, made: Decided) -> Row:
         start = self.started[made.episode]
         return Row(
@@ -81,9 +108,11 @@ class Memory:
         on_plan: Callable[[Plan], None],
         prior: Prior | None = None,
         rules: Sequence[Rule] = RULES,
+        known: Known | None = None,
     ) -> None:
         self.state = State()
         self._rules = rules
+        self._known = known  # of what `on_plan` is told; it answers proposed silences
         self.scorers = Scorers(prior=prior)
         self._config = config
         self._clock = clock
@@ -99,6 +128,10 @@ class Memory:
         plan = pipeline.plan(inputs, self.state, self.scorers, self._config, self._clock(), self._rules)
         self.state.commit(self.state.seq + 1)
         self._on_plan(plan)
+        proposed = [event for event in plan.events if isinstance(event, SilenceProposed)]
+        if proposed and self._known is not None:
+            known, config, model = self._known, self._config, self.scorers.version
+            await self.commit([Work(asks=tuple(known.replayed(event, config, model) for event in proposed))])
         return self.state.seq
 
 
@@ -175,7 +208,7 @@ def backtest(
         replay.note(plan)
         watch(replay, plan)
 
-    memory = Memory(config, replay.clock, note, prior, rules)
+    memory = Memory(config, replay.clock, note, prior, rules, known)
     with tempfile.TemporaryDirectory(prefix="sidecar-backtest-") as place:
         night = Night(memory, known, config, Path(place), seed, prior)
         results = asyncio.run(replay.run(memory, night, lambda count: (progress(count), None)[1]))

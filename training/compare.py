@@ -239,6 +239,7 @@ def side_as_json(side: Side) -> dict[str, Any]:
             "lost": side.told.lost,
             "late": side.told.late,
         },
+        "escalations": outcome.escalations,
         "nights_promoted": outcome.promoted,
         "shadow": outcome.shadow,
     }

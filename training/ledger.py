@@ -2,7 +2,8 @@
 
 An interruption is a message to one receiver that tells something anew: the first of an incident, a raised severity, a
 reminder. Edits, resolves and digests interrupt nobody. It is false when not one alert in it was real, and at least one
-was called noise. What joins an incident over an hour after its newest interruption tells nobody: people have moved on.
+was called noise. An escalation is counted apart: a history does not say who acknowledged what, so that each is one that
+would come if nobody did. What joins an incident over an hour after its newest interruption tells nobody: people have moved on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sidecar.domain import Decided, Plan, Reason, severity_rank
+from sidecar.domain import Decided, Escalated, Plan, Reason, severity_rank
 from sidecar.history import HistoryAlert
 from sidecar.replay import Replay
 from sidecar.rules.base import TELLS
@@ -57,6 +58,7 @@ class Outcome(Struct):
     kept: dict[int, Kept]  # of the real alerts that were not told at once
     shadow: dict[str, int] = {}  # in mode shadow: what was told and would not have been, by "verdict by rule"
     promoted: int = 0  # nights that promoted a model
+    escalations: int = 0  # to somebody, if nobody acknowledges anything
 
 
 class _Interruption(Struct):
@@ -85,6 +87,7 @@ class Ledger:
         self._told_at: dict[int, float] = {}
         self._kept: dict[int, Kept] = {}
         self._shadow: Counter[str] = Counter()
+        self._escalations = 0
 
     def note(self, replay: Replay, plan: Plan) -> None:
         """Take in a committed plan."""
@@ -103,6 +106,8 @@ class Ledger:
         if now >= self._since:
             instead = [event.would for event in decided if event.would is not None]
             self._shadow.update(f"{one.verdict.value} by {one.rule}" for one in instead)
+            steps = [event for event in plan.events if isinstance(event, Escalated)]
+            self._escalations += sum(bool(one.tell or one.again) for one in steps)
 
     def _grade(self, event: Decided) -> None:
         """An interruption is as urgent as the most urgent alert that its incident has told."""
@@ -144,13 +149,14 @@ class Ledger:
             {n: why for n, why in self._kept.items() if self._history[n].truth == "tp"},
             dict(sorted(self._shadow.items())),
             promoted,
+            self._escalations,
         )
 
 
 def _interrupted(plan: Plan) -> Iterable[tuple[str, str]]:
     """(incident, receiver) of each message that interrupts; a receiver's channels say the same thing at once."""
     for delivery in plan.deliveries:
-        if delivery.kind in INTERRUPTS:
+        if delivery.kind in INTERRUPTS and not (delivery.kind == "raise" and delivery.body):  # which an escalation has
             yield delivery.incident, delivery.receiver.rsplit("/", 2)[0]
 
 

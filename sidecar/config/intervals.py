@@ -48,7 +48,7 @@ def zone_of(location: str) -> ZoneInfo:
             return ZoneInfo(name.lstrip(":") or "UTC")
         with open("/etc/localtime", "rb") as file:  # noqa: PTH123 - read once, when the configuration is
             return ZoneInfo.from_file(file, key="Local")
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):  # KeyError is ZoneInfoNotFoundError
         return ZoneInfo("UTC")
 
 

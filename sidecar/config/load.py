@@ -78,7 +78,7 @@ def loads(text: str, env: Mapping[str, str] | None = None, folder: Path = Path()
     except ValidationError as fault:
         problems += [problem for problem in explain(fault, Config, complete) if problem[0] not in unset]
     else:
-        problems += _endless(config)
+        problems = problems or list(_endless(config))
         if not problems:
             return config
     raise ConfigError(sorted(set(problems), key=lambda problem: _line(text, problem)))

@@ -78,7 +78,9 @@ class Ticker:
             dues = (state.next_due(), next_digest(state, self._config()))
             if not any(due is not None and due <= now for due in dues):
                 break
-            await self._decider.submit(Work())
+            before = self._decider.state.seq
+            if await self._decider.submit(Work()) == before:
+                break  # nothing came of it: what is due failed, and is tried again with the next tick
         if now - self._swept >= SWEEP_SECONDS:
             self._swept = now
             await self._decider.submit(Work(sweep_before=now - FORGET_SECONDS))

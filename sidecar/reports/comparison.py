@@ -54,6 +54,7 @@ def rows(found: Comparison) -> list[tuple[str, str, str, str]]:
         *_by("of", present.severities, new.severities),
         ("alerts per notification", efficiency(present.total), efficiency(new.total), ""),
         *_incidents(found),
+        *_escalations(present.escalations, new.escalations),
     ]
 
 
@@ -61,6 +62,11 @@ def _by(word: str, present: Mapping[str, Count], new: Mapping[str, Count]) -> It
     for name in dict.fromkeys([*present, *new]):
         before, after = present.get(name, NOBODY), new.get(name, NOBODY)
         yield _counted(f"  {word} {name}", before.interruptions, after.interruptions)
+
+
+def _escalations(present: int, new: int) -> Iterable[tuple[str, str, str, str]]:
+    if present or new:  # a history does not say who acknowledged what
+        yield _counted("escalations, if nobody acknowledges", present, new)
 
 
 def _counted(what: str, before: int, after: int) -> tuple[str, str, str, str]:

@@ -153,6 +153,12 @@ def moment(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 1 else "a moment"
 
 
+def shared(key: str) -> str:
+    """What alerts under a fold key, or of a part of the topology, have in common, in words."""
+    name, _, value = key.partition("=")
+    return "the same Alertmanager group" if name == "group" else f"the same {name} {value.lstrip('/')}"
+
+
 def fold_keys(received: Received, config: Config) -> tuple[str, ...]:
     """The keys under which later alerts fold into an incident that this alert opens."""
     labels, keys = received.alert.labels, []

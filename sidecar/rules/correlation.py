@@ -20,7 +20,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sidecar.domain import Decision, Reason, Verdict, severity_rank
-from sidecar.rules.base import TELLS, Batch, Facts, changed, moment, open_incident, refined
+from sidecar.rules.base import TELLS, Batch, Facts, changed, moment, open_incident, refined, shared
 from sidecar.state.arrivals import KEPT, Arrival
 
 RULE: Final = "temporal_correlation"
@@ -59,7 +59,7 @@ class _Crowd:
         self._recent = [one.incident for one in known[began:]]  # and what this batch opens
         self._first: dict[int, str | None] = {}  # found already, by severity
         self.count = len(self._recent)
-        self.words = f"{_of(key)} within {moment(settings.window)}"
+        self.words = f"{shared(key)} within {moment(settings.window)}"
         self.enough = settings.min_alerts  # in all, until the next one joins
         if self.count:
             self.enough = _unusual(settings.min_alerts, known, began, settings.window, facts.now)
@@ -122,7 +122,7 @@ def _by_key(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reaso
     found = open_incident(keys, facts)
     if found is not None:
         key, name, since = found
-        sentence = f"{_of(key)}, told {moment(since)} ago"
+        sentence = f"{shared(key)}, told {moment(since)} ago"
         return refined(decision, Verdict.FOLD, RULE, sentence, incident=name)
     for key in keys:
         first, reason = opened.get(key, _NOBODY)
@@ -133,15 +133,10 @@ def _by_key(decision: Decision, facts: Facts, opened: dict[str, tuple[str, Reaso
 
 def _open(decision: Decision, batched: _Batched) -> None:
     for key in decision.scored.keys[:-1]:
-        reason = Reason(RULE, f"{_of(key)}, in the same message")
+        reason = Reason(RULE, f"{shared(key)}, in the same message")
         batched.opened[key] = (decision.incident, reason)
     if decision.scored.near:
         batched.ranks[decision.incident] = severity_rank(decision.scored.pattern.severity)
-
-
-def _of(key: str) -> str:
-    name, _, value = key.partition("=")
-    return "the same Alertmanager group" if name == "group" else f"the same {name} {value.lstrip('/')}"
 
 
 # ----------------------------------------------------------------------------------------------------- several at a time

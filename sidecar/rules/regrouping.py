@@ -77,8 +77,9 @@ def regrouping(batch: Batch, facts: Facts) -> Batch:
 def _moves(facts: Facts) -> Iterator[Move]:
     for event in facts.asked:
         if isinstance(event, Regrouped):
-            done = "merged it with what was told in" if event.together else "took it out of"
-            reason = Reason(RULE, f"{event.who} {done} {event.into if event.together else event.incident}")
+            done = "merged it into the incident of" if event.together else "took it out of the incident of"
+            there = event.into if event.together else event.incident
+            reason = Reason(RULE, f"{event.who} {done} {_first_of(there, facts)}")
             for episode in event.episodes:
                 fingerprint = episode.rpartition("-")[0]
                 known = facts.state.episodes.get(fingerprint)
@@ -96,11 +97,11 @@ def _keep_to_it(decision: Decision, here: _Here) -> Decision:
         name = here.went[decision.incident]
         decision = refined(decision, Verdict.FOLD, RULE, "so does the alert it belongs to", incident=name)
     if kind in here.facts.state.pairs:
-        if decision.verdict is Verdict.NOTIFY:
+        if decision.verdict is Verdict.NOTIFY and decision.gather is None:  # what opens an aggregate stays its opener
             own, decision = decision.incident, _together(decision, kind, here)
             if decision.incident != own:
                 here.went[own] = decision.incident
-        else:
+        elif decision.verdict is Verdict.FOLD:
             decision = _apart(decision, kind, here)
     here.note(kind, decision)
     return decision
@@ -127,6 +128,12 @@ def _apart(decision: Decision, kind: str, here: _Here) -> Decision:
         return decision  # people have this very alert
     name = f"i-{decision.scored.episode}"
     return refined(decision, Verdict.NOTIFY, RULE, f"{why}: told apart", incident=name, gather=None)
+
+
+def _first_of(incident: str, facts: Facts) -> str:
+    """An incident in words: the kind of alert that it has had longest."""
+    kinds = facts.state.kinds.get(incident) or ()
+    return _name(kinds[0]) if kinds else incident
 
 
 def _name(kind: str) -> str:

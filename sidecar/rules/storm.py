@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from sidecar.domain import SEVERITY_RANK, Decision, Gather, Move, Reason, Tally, Verdict
+from sidecar.domain import SEVERITY_RANK, Decision, Gather, Move, Reason, Tally, Verdict, what_and_where
 from sidecar.rules.base import Batch, Facts, gathered, gathering, moment, plain
 
 RULE: Final = "storm"
@@ -53,8 +53,10 @@ def storm(batch: Batch, facts: Facts) -> Batch:
             decisions[n] = replace(decisions[n], tallies=(*decisions[n].tallies, tally))
     if all(a is b for a, b in zip(decisions, batch.decisions, strict=True)):
         return batch
-    moves = (*batch.moves, *_moves(opened, facts)) if opened else batch.moves
-    return replace(batch, decisions=tuple(decisions), moves=moves)
+    if not opened:
+        return replace(batch, decisions=tuple(decisions))
+    moves = (*batch.moves, *_moves(opened, facts))
+    return replace(batch, decisions=tuple(_named(decisions, moves, opened)), moves=moves)
 
 
 def _is_new(decision: Decision, facts: Facts) -> bool:
@@ -101,6 +103,20 @@ def _sheltered(
         opened[key] = (decision.incident, gather, reason)
         return replace(decision, reasons=(*decision.reasons, reason), gather=gather)
     return gathered(decision, name, gather, reason, facts)
+
+
+def _named(
+    decisions: list[Decision], moves: Iterable[Move], opened: dict[str, tuple[str, Gather, Reason]]
+) -> Iterable[Decision]:
+    """What is alone in its incident is told by its own name, until another joins it."""
+    sizes = Counter([*(one.incident for one in decisions), *(one.incident for one in moves)])
+    alone = {name for name, _, _ in opened.values() if sizes[name] == 1}
+    for one in decisions:
+        if one.gather is not None and one.incident in alone:
+            title = plain(what_and_where(one.scored.alert.labels))
+            yield replace(one, gather=replace(one.gather, title=title))
+        else:
+            yield one
 
 
 def _moves(opened: dict[str, tuple[str, Gather, Reason]], facts: Facts) -> Iterable[Move]:

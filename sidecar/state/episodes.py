@@ -19,7 +19,8 @@ def start(state: State, event: EpisodeStarted, keys: Keys, seen: Seen | None = N
     """Fold an episode's start, for a caller that has its keys, and what statistics know of them, already."""
     state.statistics.started(event.at, keys, seen)
     known = state.episodes.get(event.fingerprint)
-    follows = known.ended_at if known is not None and known.ended_at is not None else 0.0
+    ended = known.ended_at if known is not None and known.ended_at is not None else 0.0
+    follows = min(ended, event.starts_at)  # an end that nobody sent is known by when somebody looked
     begun = Episode(event.episode, event.starts_at, event.at, keys, follows=follows)
     state.episodes.put(event.fingerprint, begun)
 

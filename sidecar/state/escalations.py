@@ -47,6 +47,7 @@ def _decide(state: State, event: Decided) -> None:
         after = _told_more(known, event)
         if after is not known:
             state.escalations.put(event.incident, after)
+    _rest(state, event.incident)  # what had cleared before it was told
 
 
 def _told_more(known: Escalation, event: Decided) -> Escalation:

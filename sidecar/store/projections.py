@@ -123,7 +123,9 @@ WHERE silences.pattern = s.pattern AND s.place = 1""",
 SELECT :shard, seq, n, at, pattern, silence_id, coalesce(cause, 'expired'), why, hidden
 FROM staged WHERE t = 'silence_ended' ON CONFLICT (shard, seq, n) DO NOTHING""",
     """INSERT INTO mutes (silence_id, episode, at, created_by)
-SELECT silence_id, episode, min(at), min(created_by) FROM staged WHERE t = 'muted' GROUP BY silence_id, episode
+SELECT silence_id, episode, at, created_by FROM (
+ SELECT silence_id, episode, at, created_by, row_number() OVER (PARTITION BY silence_id, episode ORDER BY seq, n) AS place
+ FROM staged WHERE t = 'muted') AS first WHERE place = 1
 ON CONFLICT (silence_id, episode) DO NOTHING""",
 )
 

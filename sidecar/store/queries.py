@@ -225,7 +225,7 @@ async def look_up(connection: AsyncConnection, word: str, limit: int = 10) -> li
 async def deliveries_of(connection: AsyncConnection, incident: str) -> list[dict[str, Any]]:
     """Outbox rows of an incident with their attempts, in order."""
     query = (
-        select(outbox.c.receiver, outbox.c.kind, outbox.c.state, attempts)
+        select(outbox.c.receiver, outbox.c.kind, outbox.c.state, outbox.c.body, attempts)
         .select_from(outbox.outerjoin(attempts, attempts.c.dedup_key == outbox.c.dedup_key))
         .where(outbox.c.incident == incident)
         .order_by(outbox.c.seq, attempts.c.n)

@@ -55,6 +55,9 @@ EVERYTHING_OFF = {
 }
 
 
+QUIET = ("time_based_routing",)  # without it more is told, and what is critical joins that
+
+
 class Hostile:
     """Says anything, of any features, and has proven that everything may be kept back."""
 
@@ -73,7 +76,8 @@ class Siege(World):
     """Random batches against one configuration; whatever is guarded is checked after each."""
 
     def __init__(self, mode: str, seed: int) -> None:
-        super().__init__(mode=mode, **EVERYTHING_OFF)
+        config = EVERYTHING_OFF if seed else {key: one for key, one in EVERYTHING_OFF.items() if key not in QUIET}
+        super().__init__(mode=mode, **config)
         self.draw = random.Random(f"{mode}{seed}")
         self.firing: list[tuple[float, dict[str, str]]] = []
         self.seen: Counter[str] = Counter()
@@ -148,4 +152,4 @@ def test_nothing_critical_is_suppressed_held_or_left_to_the_digest(mode, seed, m
     assert siege.seen["notify"] > 100
     assert siege.seen["fold"] > 100
     others = Counter(one.verdict.value for events in siege.log for one in events if hasattr(one, "verdict"))
-    assert mode == "shadow" or others["suppress"] > 10
+    assert mode == "shadow" or others["suppress"] + others["hold"] > 10

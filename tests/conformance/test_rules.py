@@ -16,6 +16,14 @@ from tests.unit.stories import World
 
 ALWAYS = "0 0-23 * * *"
 WINDOW = {"name": "weekly", "schedule": "0 8-18 * * *", "timezone": "UTC", "suppress": ["WARNING", "CRITICAL"]}
+MANY: dict[str, Any] = {  # everything that makes one of many, at its most eager
+    "aggregation_rules": {
+        "a": {"pattern": "A[01]", "threshold": 2, "window": "10m", "aggregate_as": "{count} {alertname}"}
+    },
+    "flapping": {"times": 2, "window": "1h", "quiet": "1m"},
+    "storm": {"min_incidents": 2},
+    "suppression_budget": {"share": 0.5, "min_alerts": 1},
+}
 CONFIGS: tuple[dict[str, Any], ...] = (
     {"mode": "shadow"},
     {"mode": "ladder"},
@@ -24,6 +32,8 @@ CONFIGS: tuple[dict[str, Any], ...] = (
     {"mode": "auto", "time_based_routing": {"always": {"schedule": ALWAYS, "routes": {"INFO": []}}}},
     {"mode": "ladder", "time_based_routing": {"maintenance_windows": [WINDOW]}},
     {"mode": "shadow", "time_based_routing": {"maintenance_windows": [WINDOW]}},
+    {"mode": "auto", **MANY},
+    {"mode": "ladder", "folding": {"labels": [], "group": False}, **MANY},
     {"mode": "auto", "guard": {"never_suppress": {"severities": ["CRITICAL"], "matchers": ['alertname="A1"']}}},
 )
 ALERT = st.tuples(

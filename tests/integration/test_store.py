@@ -16,12 +16,18 @@ from sidecar.domain import (
     Decided,
     Delivery,
     EpisodeEnded,
+    EpisodeMuted,
     EpisodeSeen,
     EpisodeStarted,
     Event,
+    Hides,
     Pattern,
     Reason,
     SilenceAsked,
+    SilenceChanged,
+    SilenceEnded,
+    SilenceProposed,
+    SilenceReplayed,
     SilenceSettled,
     Verdict,
     Voted,
@@ -34,7 +40,15 @@ from sidecar.store.outbox import Claimed, Settled
 from sidecar.telemetry import Metrics
 
 T0 = 1_795_000_000.0
-PROJECTED = (tables.episodes, tables.incidents, tables.decisions, tables.votes, tables.silences)
+PROJECTED = (
+    tables.episodes,
+    tables.incidents,
+    tables.decisions,
+    tables.votes,
+    tables.silences,
+    tables.silence_ends,
+    tables.mutes,
+)
 PATTERN = Pattern("Flaky", "shop", "cart", "WARNING")
 
 
@@ -285,7 +299,7 @@ async def test_a_silence_that_is_asked_for_again_waits_again(database, rows):
 def random_log(seed: int) -> list[list[Event]]:
     """Rows of everything that is projected, with a clock that sometimes goes back."""
     draw, at, rows = random.Random(seed), T0, []
-    for _ in range(60):
+    for _ in range(100):
         events: list[Event] = []
         for _ in range(draw.randrange(1, 6)):
             at += draw.choice([0.0, 1.0, 30.0, -5.0])
@@ -302,6 +316,13 @@ def random_log(seed: int) -> list[list[Event]]:
                         voted(name, kind, at, who, retracted=flag, comment=f"{at}"),
                         SilenceAsked(at, PATTERN, at + 60, "false_positive", f"{at}", (name,)),
                         SilenceSettled(at, PATTERN, draw.choice(["active", "failed", "ended"]), f"id-{at}"),
+                        SilenceProposed(at, PATTERN, (("a", "b"),), at + 60, "mark", (name,)),
+                        SilenceReplayed(at, PATTERN, "mark", Hides(at, draw.randrange(9)), draw.choice(["", "real"])),
+                        SilenceChanged(at, PATTERN, f"id-{at}", draw.choice(["active", "theirs"]), at + 70, f"{at}"),
+                        SilenceEnded(
+                            at, PATTERN, draw.choice(["", f"id-{at}"]), f"{at}", 3, draw.choice(["revoked", "votes"])
+                        ),
+                        EpisodeMuted(at, f"{name}-1", name, f"id-{draw.randrange(3)}", who, at + 60),
                     ]
                 )
             )

@@ -38,6 +38,13 @@ class Promise(NamedTuple):
         """Whether the route of a severity has receivers."""
         return not any(_in(at, since, until) and severity in names for since, until, names in self.undelivered)
 
+    def delivers_from(self, severity: str, at: float) -> float:
+        """The next full hour at which its route has receivers."""
+        hour = at // HOUR * HOUR + HOUR
+        while not self.delivers(severity, hour):
+            hour += HOUR
+        return hour
+
     def guards(self, labels: dict[str, str], severity: str) -> bool:
         """Whether an alert always reaches people."""
         return severity not in ("ERROR", "WARNING", "INFO") or any(

@@ -15,14 +15,20 @@ from sidecar.domain import (
     Delivered,
     Delivery,
     EpisodeEnded,
+    EpisodeMuted,
     EpisodeSeen,
     EpisodeStarted,
+    EpisodeUnmuted,
+    Escalated,
     IncidentClosed,
     Plan,
     SilenceAsked,
+    SilenceEnded,
     SilenceSettled,
     Swept,
     Voted,
+    WindowClosed,
+    WindowOpened,
     severity_of,
 )
 from sidecar.state import State
@@ -55,6 +61,8 @@ class Firing:
     until: float = 0.0
     held_since: float = 0.0
     receivers: tuple[str, ...] = ()
+    rule: str = ""
+    muted: set[str] = field(default_factory=set)  # the silences that hide it
 
     @property
     def severity(self) -> str:
@@ -96,19 +104,21 @@ class Oracle:
         self.tally = Tally()
         self._opened: set[str] = set()  # incidents that a decision of this plan opens
         self._again: set[tuple[str, str]] = set()  # (incident, receiver) that a decision of this plan interrupts anew
+        self._escalated: set[tuple[str, str]] = set()  # likewise, by nobody's acknowledging it
+        self.windows: dict[str, float] = {}  # deployment windows: name -> end
         self._must_tell: list[str] = []  # fingerprints that were said again: whoever lost them is told now
         self._due: set[str] = set()  # incidents that have to be reminded of
         self._unmoved: set[str] = set()  # fingerprints of which only old news came
 
     # --------------------------------------------------------------------------------------------------------- what is said
 
-    def hear(self, said: tuple[Said, ...], now: float) -> None:
-        """A webhook that is about to be decided on."""
+    def hear(self, said: tuple[Said, ...], now: float, watched: bool = False) -> None:
+        """A webhook that is about to be decided on, or what the watcher saw."""
         for one in said:
             fingerprint, fires = one.thing.fingerprint, one.alert.firing
             again = not fires and self.heard.get(fingerprint) == one.version  # an end that was heard already
             if one.true and not again:
-                self._hear_true(fingerprint, fires, one.version, now)
+                self._hear_true(fingerprint, fires, one.version, now, watched)
             elif fires and not self.fires.get(fingerprint) and self._claims(one, now):
                 self.fires[fingerprint] = True
                 self._unmoved.discard(fingerprint)
@@ -122,9 +132,9 @@ class Oracle:
         unheard = known is not None and one.alert.starts_at > known.starts_at
         return unheard or now - self.ended_at.get(one.thing.fingerprint, 0.0) > RETRIED_WITHIN
 
-    def _hear_true(self, fingerprint: str, fires: bool, version: int, now: float) -> None:
+    def _hear_true(self, fingerprint: str, fires: bool, version: int, now: float, watched: bool) -> None:
         self._unmoved.discard(fingerprint)
-        if fires and self.fires.get(fingerprint):
+        if fires and self.fires.get(fingerprint) and not watched:
             self._must_tell.append(fingerprint)
             if self.heard.get(fingerprint) == version:
                 self._expect_reminder(fingerprint, now)
@@ -147,6 +157,7 @@ class Oracle:
         self.now = now
         self._opened.clear()
         self._again.clear()
+        self._escalated.clear()
         if plan.deliveries and not plan.events:
             raise Broken("deliveries without an event are never written")
         for swept in [event for event in plan.events if isinstance(event, Swept)]:
@@ -179,7 +190,17 @@ class Oracle:
                 self._deliver(event)
             case IncidentClosed():
                 self.tellings[event.incident].touched = float("-inf")
-            case Voted() | SilenceAsked() | SilenceSettled():
+            case EpisodeMuted():
+                self._open(event.episode).muted.add(event.silence_id)
+            case EpisodeUnmuted():
+                self._open(event.episode).muted.discard(event.silence_id)
+            case Escalated():
+                self._escalate(event)
+            case WindowOpened():
+                self.windows[event.name] = event.ends_at
+            case WindowClosed():
+                self.windows.pop(event.name)
+            case Voted() | SilenceAsked() | SilenceSettled() | SilenceEnded():
                 self._people(event)
             case Swept():
                 self._sweep(event.before)
@@ -211,6 +232,11 @@ class Oracle:
                 raise Broken(f"{fingerprint} is forgotten while it is open")
             self.fires.pop(fingerprint, None)
 
+    def _escalate(self, event: Escalated) -> None:
+        if (event.tell or event.again) and not self._shown(event.incident):
+            raise Broken(f"{event.incident} escalates, and nothing fires in it")
+        self._escalated.update((event.incident, receiver) for receiver in (*event.tell, *event.again))
+
     def _people(self, event: Any) -> None:
         if isinstance(event, SilenceAsked):
             self._check_silence(event)
@@ -240,9 +266,11 @@ class Oracle:
             self.tellings[firing.incident].touched = event.at
         firing.verdict, firing.incident, firing.until = event.verdict.value, event.incident, event.until or 0.0
         firing.receivers = event.receivers
+        firing.rule = event.reasons[-1].rule if event.reasons else ""
 
     def _check_fold(self, event: Decided, telling: Telling) -> None:
-        if event.incident in self._opened or event.again or event.came_from:
+        people = event.reasons[-1].rule == "regrouping"
+        if event.incident in self._opened or event.tell or event.again or event.came_from or people:
             return
         if telling.first is None:
             raise Broken(f"{event.episode} is folded into {event.incident}, of which nobody was told")
@@ -254,6 +282,8 @@ class Oracle:
         verdict, rule = event.verdict.value, event.reasons[-1].rule if event.reasons else ""
         if verdict in TELLS:
             return
+        if verdict == "suppress" and rule == "silenced" and any(not one.startswith("ours") for one in firing.muted):
+            return  # a person's silence is theirs
         if self.promise.guards(firing.labels, firing.severity):
             raise Broken(f"{firing.severity} {event.episode} is kept back: {verdict} by {rule}")
         allowed = {"hold": self._may_hold, "suppress": self._may_suppress, "digest": self._may_digest}[verdict]
@@ -261,14 +291,22 @@ class Oracle:
             raise Broken(f"{event.episode}: {verdict} by {rule} with score {event.score}, until {event.until}")
 
     def _may_hold(self, event: Decided, firing: Firing, rule: str) -> bool:
-        if self.mode == "shadow" or event.until is None or event.until <= event.at:
+        if event.until is None or event.until <= event.at:
+            return False
+        if rule == "routing":  # the operator's word, in every mode
+            return event.until == self.promise.delivers_from(firing.severity, event.at)
+        if self.mode == "shadow":
             return False
         if rule == "maintenance_windows":
             return event.until == self.promise.rest_ends(firing.severity, event.at)
+        if rule == "window":
+            return event.until in self.windows.values()
         within = event.until <= (firing.held_since or event.at) + self.promise.hold.get(firing.severity, 0.0)
         return rule == "suppression_by_score" and within and self._earned(event, 3, 0.0)
 
     def _may_suppress(self, event: Decided, firing: Firing, rule: str) -> bool:
+        if rule == "silenced":
+            return bool(firing.muted)
         if self.mode == "shadow":
             return False
         if rule == "repeated_false_positive":
@@ -276,9 +314,7 @@ class Oracle:
         return rule == "suppression_by_score" and self._earned(event, 11, 0.85)
 
     def _may_digest(self, event: Decided, firing: Firing, rule: str) -> bool:
-        if not firing.open:
-            return rule in ("intake", "hold")
-        return rule == "routing" and not self.promise.delivers(firing.severity, event.at)
+        return not firing.open and rule in ("intake", "hold")
 
     def _earned(self, event: Decided, incidents: int, least: float) -> bool:
         """An unknown keeps nothing back; in mode auto a score does, in mode ladder only with proof and votes."""
@@ -290,6 +326,7 @@ class Oracle:
 
     def _check_silence(self, event: SilenceAsked) -> None:
         noise, real = self.tally.judged(event.pattern, event.at - SILENCE_WINDOW)
+        real = 0 if self.tally.ended(event.pattern) else real  # votes before the end of the last silence are spent
         if self.mode == "shadow" or event.pattern.severity == "CRITICAL" or real or noise < self.promise.silence_after:
             raise Broken(f"a silence of {event.pattern} after {noise} noise, {real} real in mode {self.mode}")
         if self.tally.standing(event.at) >= self.promise.silences:
@@ -311,7 +348,7 @@ class Oracle:
     def _note_deliveries(self, deliveries: list[Delivery]) -> None:
         loud: set[tuple[str, str]] = set()
         for one in deliveries:
-            if one.kind == "silence":
+            if one.kind in ("silence", "digest"):
                 continue
             if one.kind in INTERRUPTS:
                 if (one.incident, one.receiver) in loud:
@@ -324,14 +361,16 @@ class Oracle:
         told = receiver in telling.at and receiver not in telling.lost
         if one.kind == "notify" and told and telling.at[receiver] < self.now:
             raise Broken(f"{one.receiver} is told of {one.incident} twice")
-        if one.kind != "notify" and not told:
+        escalated = (one.incident, receiver) in self._escalated
+        if one.kind != "notify" and not told and not (one.kind == "raise" and escalated):
             raise Broken(f"{one.kind} of {one.incident} to {one.receiver}, who was not told")
         if one.kind == "reminder" and telling.at[receiver] < self.now:
             self._check_reminder(one, telling, receiver)
         if one.kind == "resolve" and not live:
             raise Broken(f"{one.receiver} is told twice that {one.incident} is over")
         telling.live[one.receiver] = one.kind != "resolve"
-        if one.kind in ("notify", "reminder") or (one.kind == "raise" and (one.incident, receiver) in self._again):
+        anew = escalated or (one.incident, receiver) in self._again
+        if one.kind in ("notify", "reminder") or (one.kind == "raise" and anew):
             telling.at[receiver] = self.now
             telling.lost.discard(receiver)
             telling.first = self.now if telling.first is None else telling.first
@@ -344,7 +383,7 @@ class Oracle:
 
     def _deliver(self, event: Delivered) -> None:
         telling = self.tellings.get(event.incident)
-        if telling is None or event.kind in ("update", "silence"):
+        if telling is None or event.kind in ("update", "silence", "digest"):
             return
         if event.outcome == "dead":
             telling.lost.add(event.receiver)
@@ -355,7 +394,7 @@ class Oracle:
                 min(telling.at[one] for one in telling.reached()) if telling.first is None else telling.first
             )
             for target, _ in self.targets[event.receiver]:  # what is sent now says what is now
-                telling.live[target] = bool(self.inside(event.incident)) or self._settles(telling)
+                telling.live[target] = bool(self.inside(event.incident)) or self._not_closed(telling)
 
     # ----------------------------------------------------------------------------------------------------- what must be true
 
@@ -365,6 +404,9 @@ class Oracle:
     def was_told(self, incident: str) -> bool:
         """Whether somebody has a message of it."""
         return incident in self.tellings and self.tellings[incident].first is not None
+
+    def _not_closed(self, telling: Telling) -> bool:
+        return bool(telling.settle) and telling.touched > float("-inf")
 
     def _settles(self, telling: Telling) -> bool:
         """Whether people are not told yet that it is over: it gathers, and has not been quiet for long enough."""
@@ -398,6 +440,8 @@ class Oracle:
             firing = self.newest[fingerprint]
             if firing.open and firing.verdict in TELLS and not self.tellings[firing.incident].reached():
                 raise Broken(f"{firing.episode} was said again, its message is lost, and nobody is told")
+            if firing.open and firing.rule == "silenced" and firing.verdict == "suppress":
+                raise Broken(f"Alertmanager sends {firing.episode}, and it is taken for silenced")
         self._must_tell.clear()
         self._check_counts(state)
         for name, telling in self.tellings.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sidecar.domain import Alert, Given, Received
+from sidecar.domain import Alert, Given, Mute, Received
 from sidecar.intake.webhook import fingerprint_of
 
 LATE = 7200.0  # s: nobody tries an old webhook again after that
@@ -33,6 +33,8 @@ class Thing:
     firing: bool = False
     start: float = 0.0
     end: float = 0.0
+    claimed: float = 0.0  # when old news said last that it fires
+    muted: Mute | None = None  # the silence that keeps Alertmanager from sending it
 
 
 class Said(NamedTuple):
@@ -52,6 +54,11 @@ class Said(NamedTuple):
     def received(self, now: float, given: Given | None = None) -> Received:
         return Received(self.alert, self.group, "", now, given)
 
+    def watched(self, now: float) -> Received:
+        """As the watcher sees it in Alertmanager."""
+        muted = () if self.thing.muted is None else (self.thing.muted,)
+        return Received(self.alert, self.group, "", now, muted=muted)
+
 
 @dataclass
 class Reality:
@@ -63,7 +70,7 @@ class Reality:
     def start(self, thing: Thing, now: float, ago: float) -> None:
         """It fires, since `ago` seconds or since it may: one firing never overlaps the one before it."""
         if not thing.firing:
-            thing.start = max(now - ago, thing.end + 1.0, thing.start + 1.0)
+            thing.start = max(now - ago, thing.end + 1.0, thing.start + 1.0, thing.claimed + 1.0)
             thing.firing, thing.version = True, thing.version + 1
 
     def resume(self, thing: Thing) -> None:
@@ -77,11 +84,15 @@ class Reality:
             thing.firing, thing.version = False, thing.version + 1
 
     def say(self, things: list[Thing], now: float) -> tuple[Said, ...]:
-        """A webhook about these things as they are."""
-        said = tuple(self._say(thing, now) for thing in things if thing.version)
+        """A webhook about these things as they are; it says nothing of what is silenced."""
+        said = tuple(self._say(thing, now) for thing in things if thing.version and thing.muted is None)
         if said:
             self.sent.append(said)
         return said
+
+    def show(self, things: list[Thing], now: float) -> tuple[Said, ...]:
+        """What Alertmanager's API says of what is silenced and fires."""
+        return tuple(self._say(thing, now) for thing in things if thing.firing and thing.muted is not None)
 
     def _say(self, thing: Thing, now: float) -> Said:
         ends_at = None if thing.firing else thing.end

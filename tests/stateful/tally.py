@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.domain import Pattern, SilenceAsked, SilenceSettled, Voted
+from sidecar.domain import Pattern, SilenceAsked, SilenceEnded, SilenceSettled, Voted
 
 NOISE = ("false_positive", "not_actionable")
 REAL = ("useful", "resolved")
@@ -18,14 +18,16 @@ class Tally:
         self._of: dict[str, Voted] = {}  # episode -> the vote that changed what it is called
         self._silences: dict[Pattern, tuple[float, str]] = {}
 
-    def note(self, event: Voted | SilenceAsked | SilenceSettled) -> None:
+    def note(self, event: Voted | SilenceAsked | SilenceSettled | SilenceEnded) -> None:
         match event:
             case Voted():
                 self._vote(event)
             case SilenceAsked():
                 self._silences[event.pattern] = (event.ends_at, "asked")
-            case SilenceSettled() if event.pattern in self._silences:
+            case SilenceSettled() if self._silences.get(event.pattern, ("", ""))[1] == "asked":
                 self._silences[event.pattern] = (self._silences[event.pattern][0], event.outcome)
+            case SilenceEnded():
+                self._silences[event.pattern] = (0.0, "ended")
 
     def _vote(self, event: Voted) -> None:
         said = self._votes.setdefault(event.episode, {})
@@ -61,6 +63,10 @@ class Tally:
         pattern = Pattern.of(labels)
         ends_at, state = self._silences.get(pattern, (0.0, ""))
         return state == "asked" and ends_at > at
+
+    def ended(self, pattern: Pattern) -> bool:
+        """Whether the last silence of a pattern has ended."""
+        return self._silences.get(pattern, (0.0, ""))[1] == "ended"
 
     def standing(self, at: float) -> int:
         """How many silences are active or on their way."""

@@ -16,7 +16,7 @@ from tests.stateful.world import World
 STEPS = (
     "rest", "fire", "clear", "repeat", "tick", "burst", "retry", "twin", "group", "vote", "season", "score", "send",
     "lose", "vanish", "unheard", "resume", "retract", "replay", "away", "given", "restart", "switch", "follow",
-    "snapshot", "sweep", "forget", "takeout", "merge",
+    "snapshot", "sweep", "forget", "takeout", "merge", "mute", "unmute", "watch", "window", "close", "replayed", "revoke",
 )  # fmt: skip
 OFTEN = ("fire", "clear", "repeat", "tick", "burst", "score", "retry", "lose", "group", "takeout", "merge")
 MANY = int(os.environ.get("SEQUENCES", "500"))

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.domain import Delivered, Delivery, EpisodeStarted, Given, Regrouped, SilenceRequest, SilenceSettled, Voted
+from sidecar.domain import (
+    Delivered,
+    Delivery,
+    EpisodeStarted,
+    Given,
+    SilenceProposed,
+    SilenceRequest,
+    SilenceSettled,
+    Voted,
+)
 from sidecar.pipeline import Inputs
+from sidecar.rules.digest import next_digest
 from sidecar.state import keys_of
-from sidecar.state.regroup import kind_of
 from tests.stateful.configurations import FILES, configured
-from tests.stateful.oracle import Firing, Oracle
+from tests.stateful.operators import Operators
+from tests.stateful.oracle import Broken, Oracle
 from tests.stateful.reality import KINDS, LATE, Reality, Said, Thing
 from tests.stateful.shard import Hostile, Shard
 
@@ -20,13 +30,14 @@ AGES = (0.0, 5.0, 30.0, 90.0, 400.0, 900.0, 3000.0, 7200.0, 0.0, 0.0)
 KINDS_OF_VOTES = ("false_positive", "useful", "false_positive", "not_actionable", "ack", "resolved")
 PEOPLE = ("ada", "grace", "linus")
 FORGET = 60 * 86_400.0
+MOST_TURNS = 10  # of the ticker at one moment, for what one turn would do
 
 
-class World:
+class World(Operators):
     """`do` runs one step; the oracle checks after every batch."""
 
-    def __init__(self, file: str, mode: str, proven: bool) -> None:
-        self.now = MORNING
+    def __init__(self, file: str, mode: str, proven: bool, hour: int = 0) -> None:
+        self.now = MORNING + 3600.0 * hour
         self.config = configured(file, mode)
         self.scoring = Hostile(proven, lambda: self.now)
         self.shard = Shard(self.config, self.scoring)
@@ -36,6 +47,7 @@ class World:
         self.waiting: list[Delivery] = []  # the outbox
         self.dead: list[Delivery] = []
         self.started: list[EpisodeStarted] = []
+        self.proposed: list[SilenceProposed] = []
         self.way = 0
 
     # ------------------------------------------------------------------------------------------------------------- batches
@@ -57,16 +69,24 @@ class World:
             self.oracle.note(made, self.now)
             self.waiting += made.deliveries
             self.started += [event for event in made.events if isinstance(event, EpisodeStarted)]
+            self.proposed += [event for event in made.events if isinstance(event, SilenceProposed)]
         self.oracle.check(self.shard.state)
 
     def wait(self, seconds: float) -> None:
         """Time passes, and the clock's tick comes when something is due."""
-        until = self.now + seconds
-        while (due := self.shard.state.next_due()) is not None and due <= until:
+        until, turns = self.now + seconds, 0
+        while (due := self._next()) is not None and due <= until:
+            turns = turns + 1 if due <= self.now else 0
+            if turns > MOST_TURNS:
+                raise Broken(f"the clock's work of {due} is never done")
             self.now = max(self.now, due)
             self.batch(Inputs())
         self.now = until
         self.batch(Inputs())
+
+    def _next(self) -> float | None:
+        dues = (self.shard.state.next_due(), next_digest(self.shard.state, self.config))
+        return min((due for due in dues if due is not None), default=None)
 
     # --------------------------------------------------------------------------------------------------------------- steps
 
@@ -147,6 +167,9 @@ class World:
     def _retry(self, _: Thing, n: int) -> None:
         """An old webhook comes again."""
         said = self.reality.again(n, self.now)
+        for one in said:
+            if one.alert.firing and not one.true:
+                one.thing.claimed = self.now
         if said:
             self.webhook(said)
 
@@ -189,31 +212,6 @@ class World:
         self.webhook(self.reality.say(many, self.now))
         self.scoring.calm = False
 
-    def _takeout(self, thing: Thing, n: int) -> None:
-        """Somebody takes what fires of an alertname out of an incident that has more than that."""
-        inside = self._with(thing)
-        taken = [one for one in inside if one.labels["alertname"] == thing.labels["alertname"]]
-        stay = [one for one in inside if one not in taken]
-        if taken and stay:
-            into = f"i-{taken[0].episode}-{int(self.now * 1000)}"
-            self._regroup(taken, stay, taken[0].incident, into, together=False)
-
-    def _merge(self, thing: Thing, n: int) -> None:
-        """Somebody merges the incident of a thing into another that people were told of."""
-        mine, others = self._with(thing), self._with(self.reality.things[n % len(KINDS)])
-        if mine and others and mine[0].incident != others[0].incident and self.oracle.was_told(others[0].incident):
-            self._regroup(mine, others, mine[0].incident, others[0].incident, together=True)
-
-    def _with(self, thing: Thing) -> list[Firing]:
-        """What fires in the incident of a thing."""
-        known = self.oracle.newest.get(thing.fingerprint)
-        return [] if known is None or not known.open else self.oracle.inside(known.incident)
-
-    def _regroup(self, some: list[Firing], others: list[Firing], incident: str, into: str, together: bool) -> None:
-        pairs = tuple((_kind(one), _kind(other)) for one in some for other in others)
-        episodes = tuple(one.episode for one in some)
-        self.batch(Inputs(asks=(Regrouped(self.now, "ada", incident, into, together, episodes, pairs, "api"),)))
-
     # ------------------------------------------------------------------------------------------------------------- outbox
 
     def _send(self, _: Thing, n: int) -> None:
@@ -240,8 +238,9 @@ class World:
 
     def _outcome(self, one: Delivery, outcome: str) -> Delivered | SilenceSettled | None:
         if one.kind == "silence":
-            pattern = _request(one).pattern
-            return SilenceSettled(self.now, pattern, "active" if outcome == "sent" else "failed", "a-silence")
+            request = _request(one)
+            state, name = ("active", f"ours-{one.dedup_key[-8:]}") if outcome == "sent" else ("failed", "")
+            return None if request.end else SilenceSettled(self.now, request.pattern, state, name)
         if one.kind == "update" and outcome == "sent":
             return None
         return Delivered(self.now, one.incident, one.receiver.split("/")[0], one.kind, outcome)
@@ -270,11 +269,6 @@ class World:
 
     def _snapshot(self, _: Thing, n: int) -> None:
         self.shard.save()
-
-
-def _kind(firing: Firing) -> str:
-    get = firing.labels.get
-    return kind_of(get("alertname", ""), get("namespace", ""), get("service", ""))
 
 
 def _request(one: Delivery) -> SilenceRequest:

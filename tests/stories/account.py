@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -31,6 +32,7 @@ from tests.stories.stage import Noted, wall
 
 TELLING: Final = ("instance", "pod", "node", "service", "namespace")  # the first of these that an alert has names it
 WHO: Final = "\0"  # where a line says which alert or incident it is about
+ORDINAL: Final = re.compile(r"\b\d+(?:st|nd|rd|th)\b")
 COUNTED: Final = 3  # so many that are told in the same words are one line
 
 
@@ -53,7 +55,7 @@ class Names:
                 self._members[event.episode] = event.incident
                 if event.title:
                     self._titles[event.incident] = event.title
-                if event.incident == f"i-{event.episode}" and event.incident not in self._incidents:
+                if event.incident.startswith(f"i-{event.episode}") and event.incident not in self._incidents:
                     self._open(event)
 
     def _name(self, event: EpisodeStarted) -> None:
@@ -140,7 +142,8 @@ class Account:
         elif event.title:
             parts.append(f"as {self._names.incident(event.incident)}")
         if event.came_from:
-            parts.append(f"from {self._names.incident(event.came_from)}")
+            own = event.came_from == f"i-{event.episode}"
+            parts.append("from one of its own" if own else f"from {self._names.incident(event.came_from)}")
         if event.until is not None:
             parts.append(f"until {wall(event.until, one.at, self._zone)}")
         marks = [f"[{mark}]" for mark in event.marks]
@@ -208,15 +211,18 @@ def _decisions(one: Noted) -> list[Decided]:
 
 def _together(about: Iterable[tuple[str, str]]) -> list[str]:
     """What is said in the same words of many is one line, where the first of them stood."""
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[tuple[str, str]]] = {}
     for name, text in about:
-        said.setdefault(text, []).append(name)
+        said.setdefault(ORDINAL.sub("nth", text), []).append((name, text))
     lines = []
-    for text, names in said.items():
-        if len(names) >= COUNTED:
-            lines.append(text.replace(WHO, f"{len(names)} x ({names[0]} ... {names[-1]})"))
+    for same in said.values():
+        (first, text), (last, _) = same[0], same[-1]
+        if len(same) >= COUNTED:
+            until = "".join(ORDINAL.findall(same[-1][1])[:1])
+            text = ORDINAL.sub(lambda found, until=until: f"{found[0]} to {until}", text)
+            lines.append(text.replace(WHO, f"{len(same)} x ({first} ... {last})"))
         else:
-            lines += [text.replace(WHO, name) for name in names]
+            lines += [each.replace(WHO, name) for name, each in same]
     return lines
 
 

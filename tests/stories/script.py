@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from tests.stories.account import Account
-from tests.stories.stage import Stage, configured, failing, wall
+from tests.stories.stage import FIRST_DAY, Stage, configured, failing, wall
 from tests.stories.steps import is_course, play
 from tests.stories.words import Unreadable
 
@@ -58,10 +59,11 @@ class Story:
 
     def stage(self) -> Stage:
         """Where it plays."""
-        score = self.given.get("score", 0.1)
+        score, begins = self.given.get("score", 0.1), re.match(r"\d{4}-\d\d-\d\d", self.written)
         return Stage(
             configured(self.config),
             ZoneInfo(self.zone),
+            first_day=begins[0] if begins else FIRST_DAY,
             usual_score=None if score == "none" else score,
             rules=failing(self.given.get("failing", "")),
             proven=self.given.get("proven"),

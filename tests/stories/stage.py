@@ -17,6 +17,8 @@ from sidecar.delivery.rehearsal import objections
 from sidecar.domain import (
     Alert,
     Decision,
+    Delivered,
+    Delivery,
     EpisodeStarted,
     Event,
     Hides,
@@ -68,6 +70,7 @@ class Stage:
 
     config: Config
     zone: ZoneInfo
+    first_day: str = FIRST_DAY
     usual_score: float | None = SCORE
     rules: tuple[Rule, ...] = RULES
     state: State = field(default_factory=State)
@@ -77,11 +80,12 @@ class Stage:
     log: list[tuple[Event, ...]] = field(default_factory=list)
     noted: list[Noted] = field(default_factory=list)
     proven: dict[str, float] | None = None
+    _sent: list[Delivery] = field(default_factory=list)  # since the clock last moved
     judged: int = 0  # courses of incidents that were voted on
 
     def __post_init__(self) -> None:
         self.model = Model()
-        self.now, _ = clock(f"{FIRST_DAY} 00:00", self.now, self.zone)
+        self.now, _ = clock(f"{self.first_day} 00:00", self.now, self.zone)
 
     def rescored(self, batch: Batch, facts: Facts) -> Batch:
         """Before all rules: each alert has the score that the story says."""
@@ -96,6 +100,10 @@ class Stage:
 
     def pass_time(self, until: float) -> None:
         """The ticker: whenever something is due, a plan without inputs."""
+        if until < self.now - 1:
+            raise Unreadable("time does not run backwards")
+        if until > self.now and self._sent:
+            self._arrive()
         while (due := self._due()) is not None and due <= until:
             before = self.state.seq
             self.now = max(self.now, due)
@@ -103,6 +111,14 @@ class Stage:
             if self.state.seq == before:
                 raise AssertionError(f"the clock wakes at {due}, and nothing comes of it")
         self.now = max(self.now, until)
+
+    def _arrive(self) -> None:
+        """What was on its way has left: by itself, that is nothing to speak of."""
+        told = {(one.incident, one.receiver.split("/")[0], one.kind): None for one in self._sent}
+        self._sent = []
+        made = self.batch(Inputs(outcomes=tuple(Delivered(self.now, *one, "sent") for one in told)))
+        if not made.decisions and not made.deliveries:
+            self.noted.pop()
 
     def _due(self) -> float | None:
         dues = (self.state.next_due(), next_digest(self.state, self.config))
@@ -119,6 +135,7 @@ class Stage:
             self.log.append(made.events)
             self.state.commit(self.state.seq + 1)
         self.noted.append(Noted(self.now, made.events, made))
+        self._sent += [one for one in made.deliveries if one.kind not in ("update", "silence", "digest")]
         for event in made.events:
             if isinstance(event, SilenceProposed):
                 self._rehearse(event)
@@ -145,7 +162,7 @@ class Stage:
         if named.verb == "fires":
             alert = self._fired(named)
         else:
-            alert = self.find(named) if self._like(named) or not named.since else self._fired(named)
+            alert = self.find(named) if self.like(named) or not named.since else self._fired(named)
             ends_at = self.now if named.verb == "resolves" else None
             alert = Alert(
                 alert.fingerprint, alert.labels, alert.annotations, self._since(named, alert.starts_at), ends_at
@@ -169,13 +186,13 @@ class Stage:
         at, _ = clock(named.since, self.now - 86400 + 1, self.zone)
         return at
 
-    def _like(self, named: Named) -> list[Alert]:
+    def like(self, named: Named) -> list[Alert]:
         wanted = {"alertname": named.alertname, **named.labels}.items()
         return [one for one in self.known.values() if wanted <= one.labels.items()]
 
     def find(self, named: Named) -> Alert:
         """The alert that a step speaks of: the newest whose labels are these, or one that has these and more."""
-        found = self._like(named)
+        found = self.like(named)
         exact = [one for one in found if len(one.labels) == len(named.labels) + 1]
         if not (exact or len(found) == 1):
             raise Unreadable(f"{len(found)} alerts are {named.alertname} {named.labels}: name one that has fired")

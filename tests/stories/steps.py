@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from sidecar.domain import (
@@ -26,7 +27,7 @@ from sidecar.pipeline import Inputs
 from sidecar.state import Episode, State, keys_of
 from sidecar.state.regroup import kind_of_keys
 from tests.stories.stage import Noted, Stage
-from tests.stories.words import Unreadable, alerts, clock
+from tests.stories.words import Named, Unreadable, alerts, clock
 
 KINDS: Final = {"noise": "false_positive", "real": "useful"}
 
@@ -177,10 +178,16 @@ def _see_silenced(stage: Stage, about: str, who: str) -> None:
     """The watcher reads GET /api/v2/alerts."""
     muted = Mute("a7e1", who, stage.now + 7200.0)
     if who == "us":
-        known = stage.state.silences["\x1f".join(_ours(stage, "active"))]
+        known = stage.state.silences["\x1f".join(_ours(stage, "active", "theirs"))]
         muted = Mute(known.silence_id, known.created_by, known.ends_at)
-    found = [stage.received(named) for named in alerts(about, "fires")]
+    found = [stage.received(replace(named, verb=_verb(stage, named))) for named in alerts(about, "")]
     stage.batch(Inputs(tuple(Received(one.alert, one.group_key, "", one.at, None, (muted,)) for one in found)))
+
+
+def _verb(stage: Stage, named: Named) -> str:
+    """Whether it is one that fires already."""
+    known = [stage.state.episodes.get(one.fingerprint) for one in stage.like(named)]
+    return "again" if any(one is not None and one.ended_at is None for one in known) else "fires"
 
 
 def _see_gone(stage: Stage, about: str) -> None:
@@ -205,10 +212,10 @@ def _edit(stage: Stage, who: str, later: str) -> None:
     _ask(stage, SilenceChanged(stage.now, pattern, known.silence_id, "theirs", ends_at, "somebody changed its end"))
 
 
-def _ours(stage: Stage, state: str) -> Pattern:
-    found = [key for key, one in stage.state.silences.items() if one.state == state]
+def _ours(stage: Stage, *states: str) -> Pattern:
+    found = [key for key, one in stage.state.silences.items() if one.state in states]
     if not found:
-        raise Unreadable(f"no silence of ours is {state}")
+        raise Unreadable(f"no silence of ours is {' or '.join(states)}")
     return Pattern(*found[-1].split("\x1f"))
 
 

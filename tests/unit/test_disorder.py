@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.domain import Verdict
+from sidecar.domain import EpisodeEnded, Regrouped, Verdict
 from sidecar.pipeline import Inputs
 from tests.unit.stories import World
 
@@ -124,3 +124,31 @@ def test_what_flaps_is_told_where_people_read_that_it_is_over():
     world.now += 60
     world.fire(severity="critical")
     assert world.kinds() == []
+
+
+def test_what_is_taken_out_of_an_incident_whose_message_was_lost_is_told():
+    """Nobody has the incident, and everybody it was meant for gets the new one."""
+    world = World()
+    first = world.fire(severity="critical")
+    second = world.fire(severity="critical", alertname="DiskFull")
+    assert second.incident == first.incident
+    world.dead(first.incident)
+    taken, pair = second.scored.episode, ("DiskFull\x1f\x1f", "HighLatency\x1f\x1f")
+    asked = Regrouped(world.now, "ada", first.incident, "i-new", together=False, episodes=(taken,), pairs=(pair,))
+    made = world.batch(Inputs(asks=(asked,)))
+    assert ("i-new", "notify") in [(delivery.incident, delivery.kind) for delivery in made.deliveries]
+
+
+def test_a_firing_that_began_before_somebody_saw_the_end_of_the_last_one_ends_by_its_own_end():
+    """The watcher knows only when it looked."""
+    world = World()
+    episode = world.fire().scored.episode
+    fingerprint = world.alert().alert.fingerprint
+    world.now += 60
+    looked = EpisodeEnded(world.now, episode, fingerprint, world.now)
+    world.batch(Inputs(asks=(looked,)))
+    since = world.now - 30
+    world.now += 1
+    world.fire(since=since)
+    made = world.batch(Inputs((world.alert(since=since, ends_at=looked.ends_at - 10),)))
+    assert [type(event).__name__ for event in made.events] == ["EpisodeEnded"]

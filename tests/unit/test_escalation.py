@@ -121,6 +121,12 @@ def test_only_the_first_vote_acknowledges_and_one_taken_back_does_not():
     assert not any(isinstance(event, Acknowledged) for event in world.vote(decision, "useful", who="bob").events)
 
 
+def test_what_had_cleared_before_it_was_heard_of_is_told_and_does_not_escalate():
+    world = office()
+    assert told(world.clear(world.now - MINUTE, severity="critical"))[0] == ("pagerduty", "notify")
+    assert world.state.next_due() is None
+
+
 def test_what_clears_does_not_escalate_and_goes_on_where_it_was_when_it_fires_again():
     """One step per incident, however often it comes and goes."""
     world = office()

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from sidecar.domain import Decided, Gather, IncidentClosed, Move, Reason, Verdict
 from sidecar.pipeline import Inputs, plan
-from sidecar.rules import RULES
+from sidecar.rules import RULES, Due
 from sidecar.state import State
 from tests.unit.stories import World
 
@@ -46,6 +46,24 @@ class Gathering(World):
         return replace(
             decision, verdict=Verdict.FOLD, incident=name, reasons=(*decision.reasons, reason), gather=self.gather
         )
+
+
+def test_a_duty_that_raises_stops_neither_alerts_nor_other_duties():
+    """It is named in the plan, for the logs."""
+
+    def broken(facts):
+        yield Due((IncidentClosed(facts.now, "a"),))
+        raise ValueError("no")
+
+    def sound(facts):
+        yield Due((IncidentClosed(facts.now, "b"),))
+
+    world = World()
+    inputs = Inputs((world.alert(),))
+    made = plan(inputs, world.state, world.scoring, world.config, world.now, RULES, (broken, sound))
+    assert [decision.verdict for decision in made.decisions] == [Verdict.NOTIFY]
+    assert [event.incident for event in made.events if isinstance(event, IncidentClosed)] == ["a", "b"]
+    assert made.failed == ("broken: ValueError: no",)
 
 
 def test_what_gathers_is_over_only_after_it_was_quiet():

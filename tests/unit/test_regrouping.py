@@ -42,7 +42,7 @@ def test_what_is_taken_out_moves_at_once_and_both_messages_follow():
     assert (moved.verdict, moved.incident, moved.came_from) == (
         Verdict.NOTIFY, f"i-{second.scored.episode}-9", second.incident,
     )  # fmt: skip
-    assert moved.reasons[0].sentence == f"ada took it out of {second.incident}"
+    assert moved.reasons[0].sentence == "ada took it out of the incident of HighLatency (shop/cart)"
     assert {(d.incident, d.kind) for d in made.deliveries} == {(second.incident, "update"), (moved.incident, "notify")}
     assert here.state.incidents[second.incident].firing == 1
     assert here.state.incidents[moved.incident].firing == 1

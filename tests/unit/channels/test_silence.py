@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from sidecar.channels.base import Request, Response
@@ -153,3 +154,49 @@ def test_one_way_to_authenticate() -> None:
         SilenceConfig(
             url="http://am", bearer_token="tok1", http_config={"basic_auth": {"username": "u", "password": "p"}}
         )
+
+
+# ------------------------------------------------------------------------------------------------------------ its early end
+
+
+def ended(
+    answers: list[Response], config: SilenceConfig = CONFIG, silence_id: str = "old-1"
+) -> tuple[list[Request], Outcome]:
+    talk = SILENCE.exchange(replace(make_silence(), end=True, silence_id=silence_id), config, "")
+    steps = [next(talk)]
+    try:
+        for each in answers:
+            steps.append(talk.send(each))  # noqa: PERF401 StopIteration carries the outcome
+    except StopIteration as end:
+        return steps, end.value
+    raise AssertionError("the exchange asks for more than was answered")
+
+
+def test_it_is_expired_by_its_id() -> None:
+    """One DELETE."""
+    (step,), outcome = ended([Response(200, {}, b"", T0)])
+    assert (step.method, step.url, step.body) == ("DELETE", "http://am:9093/api/v2/silence/old-1", b"")
+    assert outcome == Sent("old-1")
+
+
+@pytest.mark.parametrize("answer", [Response(404, {}, b"", T0), Response(500, {}, b'"silence not found"\n', T0)])
+def test_one_that_is_not_there_is_done(answer: Response) -> None:
+    """Alertmanager 0.25 answers 500 for it, 0.26 and later 404."""
+    assert ended([answer])[1] == Sent("old-1")
+
+
+def test_without_an_id_ours_is_looked_for() -> None:
+    """It was created a moment ago, or never: by its matchers and author."""
+    (look, step), outcome = ended([listed(existing()), Response(200, {}, b"", T0)], silence_id="")
+    assert (look.method, step.method) == ("GET", "DELETE")
+    assert outcome == Sent("old-1")
+    assert ended([listed(existing(createdBy="ada"))], silence_id="")[1] == Sent("")
+    assert isinstance(ended([Response(200, {}, b"{}", T0)], silence_id="")[1], Retry)
+
+
+def test_an_end_that_fails_is_tried_elsewhere_and_again() -> None:
+    """A peer that is down, or in trouble, is passed over."""
+    steps, outcome = ended([Response(0, {}, b"refused", T0), Response(200, {}, b"", T0)], TWO)
+    assert [step.url.split("/")[2] for step in steps] == ["am1:9093", "am2:9093"]
+    assert outcome == Sent("old-1")
+    assert isinstance(ended([Response(500, {}, b"internal", T0)])[1], Retry)

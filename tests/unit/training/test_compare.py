@@ -243,3 +243,13 @@ def test_many_cases_are_summed_up_in_the_verdict():
     )
     history += [alert(1.5 + 24 * n + 0.25, "tp", instance=f"db-{n}") for n in range(2, 5)]
     assert verdict(compared(history, new)).endswith("5 delayed by 14 to 30 min")
+
+
+def test_escalations_are_counted_apart():
+    """A history does not say who acknowledged what: they are no interruptions here, and the table says how many there are."""
+    definitions = {"WARNING": {"sla": "5m", "escalation": "immediate"}}
+    found = compared([alert(0, "tp")], config(severity_definitions=definitions))
+
+    present, new = found.present.outcome, found.new.outcome
+    assert (new.total.interruptions, present.escalations, new.escalations) == (present.total.interruptions, 0, 1)
+    assert comparison.rows(found)[-1] == ("escalations, if nobody acknowledges", "0", "1", "")
