@@ -104,10 +104,9 @@ class Ledger:
             if n is not None:
                 self._attach(n, event)
         if now >= self._since:
+            self._escalations += sum(isinstance(one, Escalated) and bool(one.tell or one.again) for one in plan.events)
             instead = [event.would for event in decided if event.would is not None]
             self._shadow.update(f"{one.verdict.value} by {one.rule}" for one in instead)
-            steps = [event for event in plan.events if isinstance(event, Escalated)]
-            self._escalations += sum(bool(one.tell or one.again) for one in steps)
 
     def _grade(self, event: Decided) -> None:
         """An interruption is as urgent as the most urgent alert that its incident has told."""
