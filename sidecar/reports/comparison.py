@@ -19,7 +19,6 @@ DONE: Final = {
     "hold": "held",
     "digest": "recorded and not sent",
     "notify": "told by itself, not in a message that people had,",
-    "silence": "silenced",
 }
 NOBODY: Final = Count()
 COUNTED: Final = (

@@ -91,7 +91,6 @@ class Operators:
         self.oracle.hear(said, self.now, watched=True)
         for event in gone:
             self.oracle.fires[event.fingerprint] = False
-            self.oracle.ended_at[event.fingerprint] = self.now
         if said or gone:
             self.batch(Inputs(tuple(one.watched(self.now) for one in said), asks=gone))
 

@@ -108,6 +108,7 @@ class Oracle:
         self.windows: dict[str, float] = {}  # deployment windows: name -> end
         self._must_tell: list[str] = []  # fingerprints that were said again: whoever lost them is told now
         self._due: set[str] = set()  # incidents that have to be reminded of
+        self._either: set[str] = set()  # fingerprints of which news came that may be old or not
         self._unmoved: set[str] = set()  # fingerprints of which only old news came
 
     # --------------------------------------------------------------------------------------------------------- what is said
@@ -117,7 +118,9 @@ class Oracle:
         for one in said:
             fingerprint, fires = one.thing.fingerprint, one.alert.firing
             again = not fires and self.heard.get(fingerprint) == one.version  # an end that was heard already
-            if one.true and not again:
+            if again and self.fires.get(fingerprint):  # of what old news opened: it may close it as well as not
+                self._either.add(fingerprint)
+            elif one.true and not again:
                 self._hear_true(fingerprint, fires, one.version, now, watched)
             elif fires and not self.fires.get(fingerprint) and self._claims(one, now):
                 self.fires[fingerprint] = True
@@ -138,8 +141,6 @@ class Oracle:
             self._must_tell.append(fingerprint)
             if self.heard.get(fingerprint) == version:
                 self._expect_reminder(fingerprint, now)
-        if not fires:
-            self.ended_at[fingerprint] = now
         self.fires[fingerprint], self.heard[fingerprint] = fires, version
 
     def _expect_reminder(self, fingerprint: str, now: float) -> None:
@@ -167,6 +168,7 @@ class Oracle:
         before = {name: one.episode for name, one in self.newest.items() if one.open}
         for event in plan.events:
             self._note_event(event)
+        self.fires.update((name, self.newest[name].open) for name in self._either)
         self._check_old_news(before)
         fresh = [one for one in plan.deliveries if not self._known(one)]
         said = {(one.incident, one.kind) for one in fresh}
@@ -223,6 +225,7 @@ class Oracle:
     def _end(self, event: EpisodeEnded) -> None:
         ended = self._open(event.episode)
         ended.open, ended.seen = False, event.at
+        self.ended_at[event.fingerprint] = event.at
         if ended.incident in self.tellings:
             self.tellings[ended.incident].touched = event.at
 
@@ -416,13 +419,14 @@ class Oracle:
         return any(one.verdict in TELLS for one in self.inside(incident))
 
     def _check_old_news(self, before: dict[str, str]) -> None:
-        for fingerprint in self._unmoved:
+        for fingerprint in self._unmoved - self._either:
             known = self.newest.get(fingerprint)
             if known is not None and known.open != (fingerprint in before):
                 raise Broken(f"old news opened or ended {known.episode}")
             if known is not None and known.open and before[fingerprint] != known.episode:
                 raise Broken(f"old news began {known.episode}")
         self._unmoved.clear()
+        self._either.clear()
 
     def check(self, state: State) -> None:
         """What must be true after every batch."""

@@ -214,3 +214,15 @@ def test_rates_survive_a_snapshot_and_idle_ones_leave_the_memory():
     assert State.load(world.state.dump()).rates == world.state.rates
     world.batch(Inputs(sweep_before=world.now + 1))
     assert (len(world.state.rates), len(world.state.outgoing)) == (0, 0)
+
+
+@pytest.mark.parametrize("window", ["1m", "1h"])
+def test_another_window_begins_to_count_anew(window):
+    """What was counted by slots of another length is no storm."""
+    world = Storm()
+    world.some(45)
+    changed = Storm(storm={"window": window})
+    world.config = changed.config
+    world.now += 10
+    assert world.verdicts(10) == {"notify": 10}
+    assert world.verdicts(45)["fold"] == 44
