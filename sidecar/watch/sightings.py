@@ -135,8 +135,8 @@ def look(
 ) -> tuple[Memory, Seen]:
     """One look: `began` and `now`, seconds since the epoch, are when the peers were asked and when all had answered."""
     heard = [one for one in answers if not one.why]
-    if not heard:
-        return before, Seen()
+    if not heard:  # what was gone has to be gone twice in a row
+        return Memory(met=before.met, sent=before.sent), Seen()
     proving = [one for one in heard if one.at - one.up_since >= terms.settled_after]
     present = _present(heard)
     absent, gone = _gone(before, proving, present, known, began, terms)

@@ -20,7 +20,8 @@ from sidecar.domain import (
 from sidecar.pipeline import Inputs
 from sidecar.state import key_of
 from sidecar.state.regroup import kind_of
-from tests.stateful.oracle import Firing, Oracle
+from tests.stateful.books import Firing
+from tests.stateful.oracle import Oracle
 from tests.stateful.reality import KINDS, Reality, Said, Thing
 from tests.stateful.shard import Shard
 

@@ -18,9 +18,10 @@ from sidecar.domain import (
 from sidecar.pipeline import Inputs
 from sidecar.rules.digest import next_digest
 from sidecar.state import keys_of
+from tests.stateful.books import Broken
 from tests.stateful.configurations import FILES, configured
 from tests.stateful.operators import Operators
-from tests.stateful.oracle import Broken, Oracle
+from tests.stateful.oracle import Oracle
 from tests.stateful.reality import KINDS, LATE, Reality, Said, Thing
 from tests.stateful.shard import Hostile, Shard
 
