@@ -1,6 +1,7 @@
 # make demo      see it work: needs Python 3.11 or newer and libgomp, nothing else (ARGS=--exit ends by itself)
 # make test      everything: lint, types, import contracts, all tests on real servers
 # make unit      the tests without I/O, and those of every rule and channel
+# make stateful  ten thousand sequences of what can happen, against an oracle (minutes; SEQUENCES=50000 for more)
 # make stories   play the stories of tests/stories, and write down what really follows
 # make lint      ruff; `make format` repairs what it can
 # make types     mypy
@@ -136,6 +137,10 @@ unit: .venv/.dev
 .PHONY: stories
 stories: .venv/.dev
 	$(BIN)/python -m tests.stories
+
+.PHONY: stateful
+stateful: .venv/.dev
+	SEQUENCES=$${SEQUENCES:-10000} $(BIN)/pytest -n $(WORKERS) tests/stateful $(ARGS)
 
 .PHONY: lint
 lint: .venv/.dev

@@ -66,13 +66,16 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     incident = draft.state.incidents.get(decision.incident)
     tell: tuple[str, ...] = decision.receivers if tells else ()
     again: tuple[str, ...] = ()
+    over = incident is not None and incident.firing == 0 and decision.incident not in draft.state.settling
     if incident is not None and incident.told:
         have = {one.receiver for one in incident.reached}
-        again = tuple([name for name in decision.receivers if name in have]) if decision.interrupts else ()
+        loud = decision.interrupts or (
+            over and decision.verdict is Verdict.NOTIFY
+        )  # what they have says that it is over
+        again = tuple([name for name in decision.receivers if name in have]) if loud else ()
         tell = tuple([name for name in tell if name not in have])
     held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
-    over = incident is not None and incident.firing == 0 and decision.incident not in draft.state.settling
     kind = "reminder" if decision.reasons and decision.reasons[-1].rule == "exact_deduplication" else "raise"
     refires = tells and incident is not None and incident.firing == 0 and bool(incident.told)
     asks = bool(tell) or refires or (bool(again) and kind == "raise")
@@ -98,8 +101,8 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             telling.again.update(dict.fromkeys(again, kind))
         telling.alerts += 1
         if decision.verdict is Verdict.FOLD:
-            loud = gather is None or not gather.calm
-            urgent = over or (loud and guarded(scored.alert.labels, scored.pattern.severity, draft.config))
+            calm = gather is not None and gather.calm
+            urgent = over or (not calm and guarded(scored.alert.labels, scored.pattern.severity, draft.config))
             telling.urgent = telling.urgent or urgent
 
 

@@ -20,7 +20,8 @@ from sidecar.domain import (
 from sidecar.pipeline import Inputs
 from sidecar.state import key_of
 from sidecar.state.regroup import kind_of
-from tests.stateful.oracle import Firing, Oracle
+from tests.stateful.books import Firing
+from tests.stateful.oracle import Oracle
 from tests.stateful.reality import KINDS, Reality, Said, Thing
 from tests.stateful.shard import Shard
 
@@ -91,7 +92,6 @@ class Operators:
         self.oracle.hear(said, self.now, watched=True)
         for event in gone:
             self.oracle.fires[event.fingerprint] = False
-            self.oracle.ended_at[event.fingerprint] = self.now
         if said or gone:
             self.batch(Inputs(tuple(one.watched(self.now) for one in said), asks=gone))
 

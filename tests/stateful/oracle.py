@@ -6,14 +6,12 @@ own. `Broken` names the promise that does not hold. The promises are in the docs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
 from sidecar.domain import (
     Decided,
     Delivered,
-    Delivery,
     EpisodeEnded,
     EpisodeMuted,
     EpisodeSeen,
@@ -29,63 +27,19 @@ from sidecar.domain import (
     Voted,
     WindowClosed,
     WindowOpened,
-    severity_of,
 )
 from sidecar.state import State
+from tests.stateful.books import INTERRUPTS, TELLS, Broken, Firing, Telling
 from tests.stateful.configurations import Promise
+from tests.stateful.outgoing import Outgoing
 from tests.stateful.reality import Said
 from tests.stateful.tally import Tally
 
-TELLS = ("notify", "fold")
-INTERRUPTS = ("notify", "raise", "reminder")
 RETRIED_WITHIN = 60.0  # s after an end was heard: what says that it fires still is late, afterwards it fires again
 SILENCE_WINDOW = 30 * 86_400.0  # s: how far back votes count for a silence
-SLACK = 60.0  # s: a repeat may come so much before the interval is over
 
 
-class Broken(AssertionError):
-    """A promise does not hold."""
-
-
-@dataclass
-class Firing:
-    """One episode, as recorded."""
-
-    episode: str
-    labels: dict[str, str]
-    starts_at: float
-    open: bool = True
-    seen: float = 0.0
-    verdict: str = ""
-    incident: str = ""
-    until: float = 0.0
-    held_since: float = 0.0
-    receivers: tuple[str, ...] = ()
-    rule: str = ""
-    muted: set[str] = field(default_factory=set)  # the silences that hide it
-
-    @property
-    def severity(self) -> str:
-        return severity_of(self.labels)
-
-
-@dataclass
-class Telling:
-    """One incident, as people at its receivers know it."""
-
-    first: float | None = None
-    at: dict[str, float] = field(default_factory=dict)  # receiver -> when it was last interrupted
-    lost: set[str] = field(default_factory=set)  # receivers whose message never arrived
-    live: dict[str, bool] = field(default_factory=dict)  # target -> whether it shows that something fires
-    resolvable: set[str] = field(default_factory=set)
-    settle: float = 0.0
-    touched: float = 0.0
-
-    def reached(self) -> list[str]:
-        return [one for one in self.at if one not in self.lost]
-
-
-class Oracle:
+class Oracle(Outgoing):
     """`hear` before a batch, `note` after it committed, `check` what then must be true."""
 
     def __init__(self, promise: Promise, mode: str, proven: bool, targets: dict[str, Any]) -> None:
@@ -108,6 +62,7 @@ class Oracle:
         self.windows: dict[str, float] = {}  # deployment windows: name -> end
         self._must_tell: list[str] = []  # fingerprints that were said again: whoever lost them is told now
         self._due: set[str] = set()  # incidents that have to be reminded of
+        self._either: set[str] = set()  # fingerprints of which news came that may be old or not
         self._unmoved: set[str] = set()  # fingerprints of which only old news came
 
     # --------------------------------------------------------------------------------------------------------- what is said
@@ -117,7 +72,9 @@ class Oracle:
         for one in said:
             fingerprint, fires = one.thing.fingerprint, one.alert.firing
             again = not fires and self.heard.get(fingerprint) == one.version  # an end that was heard already
-            if one.true and not again:
+            if again and self.fires.get(fingerprint):  # of what old news opened: it may close it as well as not
+                self._either.add(fingerprint)
+            elif one.true and not again:
                 self._hear_true(fingerprint, fires, one.version, now, watched)
             elif fires and not self.fires.get(fingerprint) and self._claims(one, now):
                 self.fires[fingerprint] = True
@@ -138,8 +95,6 @@ class Oracle:
             self._must_tell.append(fingerprint)
             if self.heard.get(fingerprint) == version:
                 self._expect_reminder(fingerprint, now)
-        if not fires:
-            self.ended_at[fingerprint] = now
         self.fires[fingerprint], self.heard[fingerprint] = fires, version
 
     def _expect_reminder(self, fingerprint: str, now: float) -> None:
@@ -167,6 +122,7 @@ class Oracle:
         before = {name: one.episode for name, one in self.newest.items() if one.open}
         for event in plan.events:
             self._note_event(event)
+        self.fires.update((name, self.newest[name].open) for name in self._either)
         self._check_old_news(before)
         fresh = [one for one in plan.deliveries if not self._known(one)]
         said = {(one.incident, one.kind) for one in fresh}
@@ -223,6 +179,7 @@ class Oracle:
     def _end(self, event: EpisodeEnded) -> None:
         ended = self._open(event.episode)
         ended.open, ended.seen = False, event.at
+        self.ended_at[event.fingerprint] = event.at
         if ended.incident in self.tellings:
             self.tellings[ended.incident].touched = event.at
 
@@ -332,70 +289,6 @@ class Oracle:
         if self.tally.standing(event.at) >= self.promise.silences:
             raise Broken(f"more than {self.promise.silences} silences")
 
-    # ------------------------------------------------------------------------------------------------------- what goes out
-
-    def _known(self, delivery: Delivery) -> bool:
-        """Whether the outbox has its key: then it is not sent, and must not have to be."""
-        meaning = (delivery.receiver, delivery.incident, delivery.kind)
-        known = self.keys.setdefault(delivery.dedup_key, meaning) if delivery.dedup_key in self.keys else None
-        self.keys[delivery.dedup_key] = meaning
-        if known is None:
-            return False
-        if known != meaning or delivery.kind != "resolve" or self.tellings[delivery.incident].live[delivery.receiver]:
-            raise Broken(f"the outbox has {delivery.dedup_key} already: it would never be sent")
-        return True
-
-    def _note_deliveries(self, deliveries: list[Delivery]) -> None:
-        loud: set[tuple[str, str]] = set()
-        for one in deliveries:
-            if one.kind in ("silence", "digest"):
-                continue
-            if one.kind in INTERRUPTS:
-                if (one.incident, one.receiver) in loud:
-                    raise Broken(f"{one.receiver} is interrupted twice by one batch about {one.incident}")
-                loud.add((one.incident, one.receiver))
-            self._note_delivery(one, self.tellings[one.incident])
-
-    def _note_delivery(self, one: Delivery, telling: Telling) -> None:
-        receiver, live = one.receiver.split("/")[0], telling.live.get(one.receiver, False)
-        told = receiver in telling.at and receiver not in telling.lost
-        if one.kind == "notify" and told and telling.at[receiver] < self.now:
-            raise Broken(f"{one.receiver} is told of {one.incident} twice")
-        escalated = (one.incident, receiver) in self._escalated
-        if one.kind != "notify" and not told and not (one.kind == "raise" and escalated):
-            raise Broken(f"{one.kind} of {one.incident} to {one.receiver}, who was not told")
-        if one.kind == "reminder" and telling.at[receiver] < self.now:
-            self._check_reminder(one, telling, receiver)
-        if one.kind == "resolve" and not live:
-            raise Broken(f"{one.receiver} is told twice that {one.incident} is over")
-        telling.live[one.receiver] = one.kind != "resolve"
-        anew = escalated or (one.incident, receiver) in self._again
-        if one.kind in ("notify", "reminder") or (one.kind == "raise" and anew):
-            telling.at[receiver] = self.now
-            telling.lost.discard(receiver)
-            telling.first = self.now if telling.first is None else telling.first
-
-    def _check_reminder(self, one: Delivery, telling: Telling, receiver: str) -> None:
-        waited = self.now - telling.at[receiver]
-        over = telling.settle and telling.first is not None and self.now - telling.first > self.promise.folds_for
-        if waited < self.promise.repeat - SLACK and not over:
-            raise Broken(f"{one.receiver} is reminded of {one.incident} after {waited:.0f} s")
-
-    def _deliver(self, event: Delivered) -> None:
-        telling = self.tellings.get(event.incident)
-        if telling is None or event.kind in ("update", "silence", "digest"):
-            return
-        if event.outcome == "dead":
-            telling.lost.add(event.receiver)
-            telling.first = telling.first if telling.reached() else None  # nobody was told after all
-        elif event.receiver in telling.lost:
-            telling.lost.discard(event.receiver)
-            telling.first = (
-                min(telling.at[one] for one in telling.reached()) if telling.first is None else telling.first
-            )
-            for target, _ in self.targets[event.receiver]:  # what is sent now says what is now
-                telling.live[target] = bool(self.inside(event.incident)) or self._not_closed(telling)
-
     # ----------------------------------------------------------------------------------------------------- what must be true
 
     def inside(self, incident: str) -> list[Firing]:
@@ -416,13 +309,14 @@ class Oracle:
         return any(one.verdict in TELLS for one in self.inside(incident))
 
     def _check_old_news(self, before: dict[str, str]) -> None:
-        for fingerprint in self._unmoved:
+        for fingerprint in self._unmoved - self._either:
             known = self.newest.get(fingerprint)
             if known is not None and known.open != (fingerprint in before):
                 raise Broken(f"old news opened or ended {known.episode}")
             if known is not None and known.open and before[fingerprint] != known.episode:
                 raise Broken(f"old news began {known.episode}")
         self._unmoved.clear()
+        self._either.clear()
 
     def check(self, state: State) -> None:
         """What must be true after every batch."""

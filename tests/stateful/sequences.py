@@ -59,7 +59,7 @@ def breaks(setting: Setting, steps: Sequence[Step]) -> str:
     """What does not hold, in a sentence; "" when all does."""
     try:
         happen(setting, steps)
-    except Exception as error:  # noqa: BLE001 - what a sequence breaks is what is looked for
+    except Exception as error:  # noqa: BLE001 - whatever it is, the sequence that leads to it is wanted
         return f"{type(error).__name__}: {error}"
     return ""
 

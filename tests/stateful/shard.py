@@ -13,7 +13,7 @@ from sidecar.domain import Plan
 from sidecar.pipeline import Inputs, plan
 from sidecar.state import State
 from sidecar.store.log import decode, encode
-from tests.stateful.oracle import Broken
+from tests.stateful.books import Broken
 
 SCORES: tuple[float | None, ...] = (0.1, 0.7, 0.95, 1.0, None, float("nan"), 0.0, float("inf"), -1.0, 0.85)
 

@@ -18,9 +18,10 @@ from sidecar.domain import (
 from sidecar.pipeline import Inputs
 from sidecar.rules.digest import next_digest
 from sidecar.state import keys_of
+from tests.stateful.books import Broken
 from tests.stateful.configurations import FILES, configured
 from tests.stateful.operators import Operators
-from tests.stateful.oracle import Broken, Oracle
+from tests.stateful.oracle import Oracle
 from tests.stateful.reality import KINDS, LATE, Reality, Said, Thing
 from tests.stateful.shard import Hostile, Shard
 
@@ -257,6 +258,11 @@ class World(Operators):
         self.wait(2 * 86_400.0)
         self._sweep(thing, n)
         self.now += 61.0  # what was taken for over just now, and is sent within a minute, would count as late
+        for one in self.reality.things:
+            if n % 2:
+                self.reality.stop(one, self.now, 2 * FORGET)  # it had ended, and nobody said so
+            elif one.firing:
+                self.webhook(self.reality.say([one], self.now))  # it is sent again after all
 
     def _follow(self, _: Thing, n: int) -> None:
         self.shard.follow()

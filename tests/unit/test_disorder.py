@@ -152,3 +152,23 @@ def test_a_firing_that_began_before_somebody_saw_the_end_of_the_last_one_ends_by
     world.fire(since=since)
     made = world.batch(Inputs((world.alert(since=since, ends_at=looked.ends_at - 10),)))
     assert [type(event).__name__ for event in made.events] == ["EpisodeEnded"]
+
+
+def test_what_comes_back_to_an_incident_that_is_over_interrupts():
+    """Merged away, and the other message lost: it is decided anew, and people read of its first incident that it is over."""
+    teams = [{"name": "default", "msteams_configs": [{"webhook_url": "https://example.logic.azure.com/x"}]}]
+    world = World(receivers=teams, folding={"labels": [], "group": False})
+    since = world.now
+    first, second = world.fire(), world.fire(alertname="DiskFull")
+    pair = ("HighLatency\x1f\x1f", "DiskFull\x1f\x1f")
+    episodes = (first.scored.episode,)
+    asked = Regrouped(
+        world.now, "ada", first.incident, second.incident, together=True, episodes=episodes, pairs=(pair,)
+    )
+    world.batch(Inputs(asks=(asked,)))
+    assert world.kinds() == ["resolve"]
+    world.dead(second.incident)
+    world.now += 60
+    again = world.fire(since=since)
+    assert (again.verdict, again.incident) == (Verdict.NOTIFY, first.incident)
+    assert world.kinds() == ["raise"]
