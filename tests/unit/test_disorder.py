@@ -172,3 +172,25 @@ def test_what_comes_back_to_an_incident_that_is_over_interrupts():
     again = world.fire(since=since)
     assert (again.verdict, again.incident) == (Verdict.NOTIFY, first.incident)
     assert world.kinds() == ["raise"]
+
+
+def test_an_incident_that_was_forgotten_is_not_opened_again_under_its_name():
+    """Its alert went on in another one for months: the outbox would take the new message for one that was sent."""
+    world = World()
+    since = world.now
+    first, second = world.fire(severity="critical"), world.fire(severity="critical", instance="i2")
+    keys = {delivery.dedup_key for delivery in world.last.deliveries}
+    pair = ("HighLatency\x1f\x1f", "HighLatency\x1f\x1f")
+    merged = (first.scored.episode,)
+    asked = Regrouped(world.now, "ada", first.incident, second.incident, together=True, episodes=merged, pairs=(pair,))
+    world.batch(Inputs(asks=(asked,)))
+    for _ in range(3):
+        world.now += 30 * 86_400.0
+        world.fire(since=since, severity="critical")
+        world.batch(Inputs(sweep_before=world.now - 60 * 86_400.0))
+    assert first.incident not in world.state.incidents
+    world.dead(second.incident)
+    world.now += 60
+    again = world.fire(since=since, severity="critical")
+    assert (again.verdict, again.incident == first.incident) == (Verdict.NOTIFY, False)
+    assert not keys & {delivery.dedup_key for delivery in world.last.deliveries}
