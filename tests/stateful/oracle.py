@@ -66,6 +66,7 @@ class Oracle(Outgoing):
         self._must_tell: list[str] = []  # fingerprints that were said again: whoever lost them is told now
         self._due: set[str] = set()  # incidents that have to be reminded of
         self._either: set[str] = set()  # fingerprints of which news came that may be old or not
+        self._claimed: set[str] = set()  # fingerprints that only old news says fire
         self._unmoved: set[str] = set()  # fingerprints of which only old news came
 
     # --------------------------------------------------------------------------------------------------------- what is said
@@ -75,12 +76,16 @@ class Oracle(Outgoing):
         for one in said:
             fingerprint, fires = one.thing.fingerprint, one.alert.firing
             again = not fires and self.heard.get(fingerprint) == one.version  # an end that was heard already
-            if again and self.fires.get(fingerprint):  # of what old news opened: it may close it as well as not
+            claimed = not fires and fingerprint in self._claimed
+            if (again or claimed) and self.fires.get(
+                fingerprint
+            ):  # of what old news opened: it may close it as well as not
                 self._either.add(fingerprint)
             elif one.true and not again:
                 self._hear_true(fingerprint, fires, one.version, now, watched)
             elif fires and not self.fires.get(fingerprint) and self._claims(one, now):
                 self.fires[fingerprint] = True
+                self._claimed.add(fingerprint)
                 self._unmoved.discard(fingerprint)
             else:
                 self.fires.setdefault(fingerprint, False)
@@ -94,6 +99,7 @@ class Oracle(Outgoing):
 
     def _hear_true(self, fingerprint: str, fires: bool, version: int, now: float, watched: bool) -> None:
         self._unmoved.discard(fingerprint)
+        self._claimed.discard(fingerprint)
         if fires and self.fires.get(fingerprint) and not watched:
             self._must_tell.append(fingerprint)
             if self.heard.get(fingerprint) == version:
