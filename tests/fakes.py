@@ -364,12 +364,18 @@ class FakeAlertmanager(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.silences: dict[str, dict[str, Any]] = {}
+        self.alerts: list[dict[str, Any]] = []
+        self.up_since = "2026-01-01T00:00:00.000Z"
 
     @property
     def active(self) -> list[dict[str, Any]]:
         return [each for each in self.silences.values() if each["status"]["state"] == "active"]
 
     async def answer(self, record: Recorded) -> web.Response:
+        if record.path.startswith("/api/v2/status"):
+            return web.json_response({"uptime": self.up_since})
+        if record.path.startswith("/api/v2/alerts"):
+            return web.json_response(self.alerts)
         if not record.path.startswith("/api/v2/silences"):
             return web.Response(status=404, text="404 page not found")
         if record.method == "GET":

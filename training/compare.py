@@ -239,7 +239,6 @@ def side_as_json(side: Side) -> dict[str, Any]:
             "lost": side.told.lost,
             "late": side.told.late,
         },
-        "silences": outcome.silences,
         "escalations": outcome.escalations,
         "nights_promoted": outcome.promoted,
         "shadow": outcome.shadow,

@@ -14,7 +14,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sidecar.domain import Decided, Escalated, Plan, Reason, SilenceAsked, SilenceWithheld, severity_rank
+from sidecar.domain import Decided, Escalated, Plan, Reason, severity_rank
 from sidecar.history import HistoryAlert
 from sidecar.replay import Replay
 from sidecar.rules.base import TELLS
@@ -57,7 +57,6 @@ class Outcome(Struct):
     told_at: dict[int, float]  # of the real alerts, by their number in the history
     kept: dict[int, Kept]  # of the real alerts that were not told at once
     shadow: dict[str, int] = {}  # in mode shadow: what was told and would not have been, by "verdict by rule"
-    silences: int = 0  # asked for
     promoted: int = 0  # nights that promoted a model
     escalations: int = 0  # to somebody, if nobody acknowledges anything
 
@@ -88,7 +87,6 @@ class Ledger:
         self._told_at: dict[int, float] = {}
         self._kept: dict[int, Kept] = {}
         self._shadow: Counter[str] = Counter()
-        self._silences = 0
         self._escalations = 0
 
     def note(self, replay: Replay, plan: Plan) -> None:
@@ -106,18 +104,9 @@ class Ledger:
             if n is not None:
                 self._attach(n, event)
         if now >= self._since:
-            self._count(plan)
-
-    def _count(self, plan: Plan) -> None:
-        for event in plan.events:
-            if isinstance(event, SilenceAsked):
-                self._silences += 1
-            elif isinstance(event, Escalated):
-                self._escalations += bool(event.tell or event.again)
-            elif isinstance(event, SilenceWithheld):
-                self._shadow["silence by repeated_false_positive"] += 1
-            elif isinstance(event, Decided) and event.would is not None:
-                self._shadow[f"{event.would.verdict.value} by {event.would.rule}"] += 1
+            self._escalations += sum(isinstance(one, Escalated) and bool(one.tell or one.again) for one in plan.events)
+            instead = [event.would for event in decided if event.would is not None]
+            self._shadow.update(f"{one.verdict.value} by {one.rule}" for one in instead)
 
     def _grade(self, event: Decided) -> None:
         """An interruption is as urgent as the most urgent alert that its incident has told."""
@@ -158,7 +147,6 @@ class Ledger:
             {n: at for n, at in self._told_at.items() if self._history[n].truth == "tp"},
             {n: why for n, why in self._kept.items() if self._history[n].truth == "tp"},
             dict(sorted(self._shadow.items())),
-            self._silences,
             promoted,
             self._escalations,
         )

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from sidecar.calendar import Cron
 from sidecar.channels.settings import ChannelConfig, reveal
 from sidecar.channels.silence import SilenceConfig
-from sidecar.config import gathering, later
+from sidecar.config import gathering, later, timing
 from sidecar.config import sections as ours
 from sidecar.config import specified as spec
 from sidecar.config.context import Context
@@ -71,7 +71,7 @@ class Config(Section):
     holding: ours.Holding = ours.Holding()
     audit_sample: ours.AuditSample = ours.AuditSample()
     inhibit_rules: tuple[spec.InhibitRule, ...] = Field(default=spec.INHIBIT_RULES, validate_default=True)
-    time_based_routing: spec.TimeBasedRouting = spec.TimeBasedRouting()
+    time_based_routing: timing.TimeBasedRouting = timing.TimeBasedRouting()
     aggregation_rules: dict[str, gathering.AggregationRule] = Field(default={}, max_length=gathering.MOST_RULES)
     flapping: gathering.Flapping = gathering.Flapping()
     storm: gathering.Storm = gathering.Storm()
@@ -219,16 +219,15 @@ class Config(Section):
         """Maintenance windows that never close, by their place in the file."""
         return self._router.endless()
 
-    def _escalating(self, severity: str) -> spec.SeverityDefinition | None:
-        """What is written of a severity whose incidents escalate."""
-        if "severity_definitions" not in self.model_fields_set:
-            return None
-        found = self.severity_definitions.get(severity)
-        return found if found is not None and found.sla and found.escalation != "none" else None
+    @cached_property
+    def _escalating(self) -> dict[str, spec.SeverityDefinition]:
+        """What is written of the severities whose incidents escalate."""
+        written = self.severity_definitions if "severity_definitions" in self.model_fields_set else {}
+        return {name: one for name, one in written.items() if one.sla and one.escalation != "none"}
 
     def acknowledged_by(self, severity: str, now: float) -> float | None:
         """When what is told now escalates unless somebody acknowledges it, seconds since the epoch; None: never."""
-        found = self._escalating(severity)
+        found = self._escalating.get(severity)
         if found is None or found.sla is None:
             return None
         if found.escalation == "immediate":
@@ -237,12 +236,12 @@ class Config(Section):
 
     def sla_of(self, severity: str) -> float:
         """Seconds within which somebody has to acknowledge; 0: none is configured."""
-        found = self._escalating(severity)
+        found = self._escalating.get(severity)
         return (found.sla or 0.0) if found is not None else 0.0
 
     def escalation_steps(self, severity: str, domain: str, now: float) -> list[Step]:
         """Who is told after one another of a domain's incident that nobody acknowledges."""
-        found = self._escalating(severity)
+        found = self._escalating.get(severity)
         return self._router.steps(severity, domain, now, found.escalate_to) if found is not None else []
 
     @cached_property

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from sidecar.calendar import Schedule
 from sidecar.config.intervals import NamedInterval
 from sidecar.config.matchers import Matcher
-from sidecar.config.specified import Domain, TimeBasedRouting, Timed
+from sidecar.config.specified import Domain
+from sidecar.config.timing import TimeBasedRouting, Timed
 from sidecar.domain import severity_rank
 from sidecar.timetable import Part, Timetable, turns
 
@@ -73,6 +74,7 @@ class Router:
         self._route_cache: dict[tuple[str | int | None, ...], Route] = {}
         self._rest_cache: dict[tuple[str, int], tuple[str, float] | None] = {}
         self._told_cache: dict[tuple[str, str], _Search] = {}
+        self._hours_cache: dict[tuple[str, float], _Search] = {}
 
     def domain_of(self, labels: Mapping[str, str]) -> str:
         """The first domain whose matchers hold, else the `domain` label, else empty."""
@@ -127,8 +129,12 @@ class Router:
     def open_for(self, window: str, now: float, seconds: float) -> float:
         """When the named window has been open for so long since `now`; without such a window it always is."""
         found = next((one for one in self._windows if one.name == window), None)
-        until = inf if found is None else found.hours.open_for(now, seconds)
-        return now + seconds if until == inf else until  # one that never opens keeps nothing waiting
+        if found is None:
+            return now + seconds
+        known = self._hours_cache.get((window, seconds))
+        if known is None or not known.since <= now < known.until:
+            known = _bounded(self._hours_cache)[window, seconds] = _open_for(found.hours, now, seconds)
+        return now + seconds if known.found is None else known.found
 
     def steps(self, severity: str, domain: str, now: float, roles: tuple[str, ...] | None) -> list[Step]:
         """Who is told after one another of what nobody acknowledges; `roles` as configured, None: what the windows imply.
@@ -193,11 +199,25 @@ class Router:
 
 
 class _Search(NamedTuple):
-    """From when until when an answer of `told_from` holds."""
+    """From when until when an answer of `told_from` or `open_for` holds."""
 
     since: float
     until: float
     found: float | None
+
+
+def _open_for(hours: Timetable, now: float, seconds: float) -> _Search:
+    """`found` is None while so many seconds are left of the stretch that is open."""
+    if not hours.active(now):
+        until = hours.open_for(now, seconds)
+        return _Search(
+            now, hours.opens(now), None if until == inf else until
+        )  # one that never opens keeps nothing waiting
+    enough = hours.ends(now) - seconds
+    if now < enough:
+        return _Search(now, enough, None)
+    until = hours.open_for(now, seconds)
+    return _Search(now, now, None if until == inf else until)
 
 
 def _next_higher(severity: str, routes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

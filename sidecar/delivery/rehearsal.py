@@ -21,6 +21,7 @@ from sidecar.store import projections, silences
 from sidecar.store.engine import Database
 
 LOOK_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 30.0  # after the database did not answer
 BACK: Final = 30 * 86400.0  # s of history that are replayed
 PROJECTED_WITHIN: Final = 10.0  # s for the tables to hold the votes that the proposal is of; else it waits
 logger = structlog.get_logger()
@@ -48,11 +49,13 @@ class Rehearsal:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            wait = LOOK_SECONDS
             try:
                 await self.answer()
             except StoreError as error:
                 logger.warning("replay_delayed", why=str(error))
-            await asyncio.sleep(LOOK_SECONDS)
+                wait = AGAIN_SECONDS
+            await asyncio.sleep(wait)
 
     async def answer(self) -> int:
         """Replay what is proposed now; returns how many."""

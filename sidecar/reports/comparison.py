@@ -19,7 +19,6 @@ DONE: Final = {
     "hold": "held",
     "digest": "recorded and not sent",
     "notify": "told by itself, not in a message that people had,",
-    "silence": "silenced",
 }
 NOBODY: Final = Count()
 COUNTED: Final = (
@@ -121,7 +120,7 @@ def text(found: Comparison, each: Each, as_ladder: Comparison | None) -> str:
     if as_ladder is not None:
         lines += _as_ladder(found, as_ladder)
     if each:
-        lines += ["", *_worth(found.new, each)]
+        lines += [*([""] if lines[-1] else []), *_worth(found.new, each)]
     return "\n".join([*lines, "", *textwrap.wrap(COUNTED, WIDTH)]) + "\n"
 
 

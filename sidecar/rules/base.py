@@ -204,7 +204,7 @@ def repeat(known: Episode, facts: Facts, every: float) -> str | None:
     """What an episode that is sent again needs: "remind" its people, "decide" it anew, or nothing.
 
     `every`: the domain's repeat_interval in seconds. An episode that nobody was told of is decided anew as often: a
-    suppressed alert that goes on firing gets another look.
+    suppressed alert that goes on firing gets another look, and one at once when its like was called real since.
     """
     incident = facts.state.incidents.get(known.incident)
     told = max((one.at for one in incident.reached), default=None) if incident is not None else None
@@ -215,5 +215,6 @@ def repeat(known: Episode, facts: Facts, every: float) -> str | None:
             return None
         waited = facts.now - known.decided_at
         lost = known.verdict in (Verdict.NOTIFY, Verdict.FOLD)  # its message ended in the dead letters
-        return "decide" if lost or waited >= every - SLACK else None
+        missed = facts.state.missed.get(known.keys.alertname, 0.0) > known.decided_at
+        return "decide" if lost or missed or waited >= every - SLACK else None
     return "remind" if facts.now - told >= every - SLACK else None

@@ -48,7 +48,7 @@ class _Batched:
 class _Crowd:
     """What came together in one part of the topology within the window, this batch included."""
 
-    __slots__ = ("_facts", "_first", "_recent", "count", "enough", "words")
+    __slots__ = ("_began", "_enough", "_facts", "_first", "_known", "_recent", "count", "words")
 
     def __init__(self, key: str, facts: Facts) -> None:
         known = facts.state.arrivals.get(key) or ()
@@ -60,9 +60,17 @@ class _Crowd:
         self._first: dict[int, str | None] = {}  # found already, by severity
         self.count = len(self._recent)
         self.words = f"{shared(key)} within {moment(settings.window)}"
-        self.enough = settings.min_alerts  # in all, until the next one joins
-        if self.count:
-            self.enough = _unusual(settings.min_alerts, known, began, settings.window, facts.now)
+        self._known, self._began = known, began
+        self._enough: int | None = None
+
+    def complete(self) -> bool:
+        """Whether one more alert makes them so many that it is no chance, by the hour before."""
+        settings = self._facts.config.deduplication.strategies.temporal_correlation
+        if self.count + 1 < settings.min_alerts:
+            return False
+        if self._enough is None:
+            self._enough = _unusual(settings.min_alerts, self._known, self._began, settings.window, self._facts.now)
+        return self.count + 1 >= self._enough
 
     def first(self, rank: int, ranks: dict[str, int]) -> str | None:
         """The incident told first that is as severe, or more, and may be joined; `ranks` of those this batch opens."""
@@ -146,7 +154,7 @@ def _by_crowd(decision: Decision, facts: Facts, batched: _Batched) -> Decision:
     rank = severity_rank(decision.scored.pattern.severity)
     for key in decision.scored.near:
         crowd = batched.crowd(key, facts)
-        name = crowd.first(rank, batched.ranks) if crowd.count + 1 >= crowd.enough else None
+        name = crowd.first(rank, batched.ranks) if crowd.complete() else None
         if name is not None and name != decision.incident:
             reason = Reason(RULE, f"{_ordinal(crowd.count + 1)} alert of {crowd.words}")
             return replace(decision, verdict=Verdict.FOLD, incident=name, reasons=(*decision.reasons, reason))

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from sidecar.domain import SEVERITY_RANK, Decision, Gather, Move, Reason, Tally, Verdict, what_and_where
 from sidecar.rules.base import Batch, Facts, gathered, gathering, moment, plain
+from sidecar.state import BY_SCORE
 
 RULE: Final = "storm"
 ANOTHER: Final = "OTHER"  # every severity that nobody defined: as urgent as CRITICAL, and one incident
@@ -60,9 +61,12 @@ def storm(batch: Batch, facts: Facts) -> Batch:
 
 
 def _is_new(decision: Decision, facts: Facts) -> bool:
-    """Whether it is decided for the first time: the end of a hold is no new alert."""
+    """Whether it opens an incident for the first time: now, or when its window ends; what its score held was counted."""
     known = facts.state.episodes.get(decision.scored.alert.fingerprint)
-    return known is None or known.episode != decision.scored.episode or not known.verdict
+    if known is None or known.episode != decision.scored.episode or not known.verdict:
+        return True
+    hold = facts.state.holds.get(decision.scored.alert.fingerprint)
+    return hold is not None and hold.by != BY_SCORE
 
 
 def _weather(domain: str, more: int, facts: Facts) -> _Weather:

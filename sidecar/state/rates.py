@@ -42,7 +42,9 @@ class Rate(Struct, frozen=True, gc=False, array_like=True):
     def lately(self, now: float, window: float) -> int:
         """How many within the window, to a tenth of it."""
         oldest = int(now * SLOTS / window) - SLOTS
-        return sum(count for slot, count in self.slots if slot > oldest)
+        return sum(
+            count for slot, count in self.slots if oldest < slot <= oldest + SLOTS
+        )  # another window has other slots
 
     def usually(self, now: float, window: float) -> float:
         """How many in such a time, on average; a history of less than a day counts as one."""

@@ -24,6 +24,7 @@ from sidecar.store.tables import (
     votes,
 )
 
+PATIENCE_SECONDS: Final = 300
 SAMPLE: Final = 10  # episodes named in a replay
 LISTED: Final = 20  # episodes that a preview shows
 NAMED: Final = {"alertname": "named", "namespace": "namespace", "service": "service", "severity": "spelled"}
@@ -66,29 +67,26 @@ async def replay(
 
     `covers`: whether guard.never_suppress covers a label set; None where it has no matchers.
     """
-    if connection.dialect.name != "sqlite":
-        await connection.execute(text("SET LOCAL jit = off"))  # it takes longer than these queries
-    hit, judged = _hit(connection, matchers, since), _judged(connection, matchers, since)
-    count, incidents = (await connection.execute(select(func.count(), _incidents(hit)).select_from(hit))).one()
-    noise, real = (await connection.execute(select(func.sum(1 - judged.c.real), func.sum(judged.c.real)))).one()
-    made = exists().where(decisions.c.episode == hit.c.episode, decisions.c.verdict.in_(TELLS))
-    told = (await connection.execute(select(func.count()).select_from(hit).where(made))).scalar_one()
-    names = await _sample(connection, hit, judged)
+    if connection.dialect.name != "sqlite":  # a history that is all of one pattern takes longer than a webhook may
+        await connection.execute(text(f"SET LOCAL statement_timeout = '{PATIENCE_SECONDS}s'"))
+    told = exists().where(decisions.c.episode == episodes.c.episode, decisions.c.verdict.in_(TELLS))
+    hit = _hit(connection, matchers, since, case((told, 1), else_=0).label("told"))
+    incidents = func.count(distinct(func.coalesce(hit.c.incident, hit.c.episode)))
+    sums = (func.sum(hit.c.real), func.count(hit.c.real), func.sum(hit.c.told))
+    counts = (await connection.execute(select(func.count(), incidents, *sums))).one()
+    count, together, real, judged, shown = (int(value or 0) for value in counts)
     guarded = [] if covers is None else await _guarded(connection, hit, covers)
-    return Hides(
-        since, count, incidents, int(noise or 0), int(real or 0), count - int(noise or 0) - int(real or 0), told,
-        len(guarded), tuple(dict.fromkeys((*guarded[:SAMPLE], *names)))[:SAMPLE],
-    )  # fmt: skip
+    names = [*guarded[:SAMPLE], *await _sample(connection, hit, real)]
+    sample = tuple(dict.fromkeys(names))[:SAMPLE]
+    return Hides(since, count, together, judged - real, real, count - judged, shown, len(guarded), sample)
 
 
 async def listed(connection: AsyncConnection, matchers: Matchers, since: float, limit: int = LISTED) -> list[Hit]:
     """The newest of the episodes that these matchers match, the real ones first."""
-    hit, judged = _hit(connection, matchers, since), _judged(connection, matchers, since)
+    hit = _hit(connection, matchers, since)
+    order = (func.coalesce(hit.c.real, 0).desc(), hit.c.starts_at.desc())
     query = (
-        select(hit.c.episode, hit.c.incident, hit.c.starts_at, hit.c.labels, judged.c.real)
-        .select_from(hit.outerjoin(judged, judged.c.episode == hit.c.episode))
-        .order_by(func.coalesce(judged.c.real, 0).desc(), hit.c.starts_at.desc())
-        .limit(limit)
+        select(hit.c.episode, hit.c.incident, hit.c.starts_at, hit.c.labels, hit.c.real).order_by(*order).limit(limit)
     )
     said = {None: "unanswered", 0: "noise", 1: "real"}
     return [
@@ -97,9 +95,19 @@ async def listed(connection: AsyncConnection, matchers: Matchers, since: float, 
     ]
 
 
-def _hit(connection: AsyncConnection, matchers: Matchers, since: float) -> Any:
+def _hit(connection: AsyncConnection, matchers: Matchers, since: float, *more: Any) -> Any:
+    """The episodes that match, each with whether people called it real: 1 where noise votes are no majority, as in the
+    fold, 0 where they are, NULL where nobody judged. The votes are looked up for each: planners that join begin with all
+    the votes there are.
+    """
+    noise = func.sum(case((votes.c.kind.in_(NOISE), 1), else_=0))
+    real = func.sum(case((votes.c.kind.in_(REAL), 1), else_=0))
+    judged = select(case((real >= noise, 1), (real < noise, 0))).where(
+        votes.c.episode == episodes.c.episode, ~votes.c.retracted, votes.c.kind.in_(NOISE | REAL)
+    )
     columns = (episodes.c.episode, episodes.c.incident, episodes.c.starts_at, episodes.c.labels, episodes.c.fingerprint)
-    return select(*columns).where(_matches(connection, matchers, since)).subquery("hit")
+    called = judged.scalar_subquery().label("real")
+    return select(*columns, called, *more).where(_matches(connection, matchers, since)).subquery("hit")
 
 
 def _matches(connection: AsyncConnection, matchers: Matchers, since: float) -> ColumnElement[bool]:
@@ -114,28 +122,12 @@ def _matches(connection: AsyncConnection, matchers: Matchers, since: float) -> C
     return and_(*conditions)
 
 
-def _judged(connection: AsyncConnection, matchers: Matchers, since: float) -> Any:
-    """(episode, real) of the episodes that people judged: 1 where the noise votes are no majority, as in the fold."""
-    noise = func.sum(case((votes.c.kind.in_(NOISE), 1), else_=0))
-    real = func.sum(case((votes.c.kind.in_(REAL), 1), else_=0))
-    query = (
-        select(votes.c.episode, case((real >= noise, 1), else_=0).label("real"))
-        .select_from(votes.join(episodes, episodes.c.episode == votes.c.episode))
-        .where(_matches(connection, matchers, since), ~votes.c.retracted, votes.c.kind.in_(NOISE | REAL))
-        .group_by(votes.c.episode)
-    )
-    return query.subquery("judged")
-
-
-def _incidents(hit: Any) -> ColumnElement[int]:
-    return func.count(distinct(func.coalesce(hit.c.incident, hit.c.episode)))
-
-
-async def _sample(connection: AsyncConnection, hit: Any, judged: Any) -> list[str]:
-    query = select(judged.c.episode).order_by(judged.c.real.desc(), judged.c.episode).limit(SAMPLE)
-    names = [episode for (episode,) in await connection.execute(query)]
-    more = select(hit.c.episode).order_by(hit.c.starts_at.desc()).limit(SAMPLE)
-    return [*names, *(episode for (episode,) in await connection.execute(more))]
+async def _sample(connection: AsyncConnection, hit: Any, real: int) -> list[str]:
+    """Names of real ones, and of the newest."""
+    found = select(hit.c.episode).where(hit.c.real == 1).limit(min(real, SAMPLE))
+    names = [episode for (episode,) in await connection.execute(found)] if real else []
+    newest = select(hit.c.episode).order_by(hit.c.starts_at.desc()).limit(SAMPLE)
+    return [*names, *(episode for (episode,) in await connection.execute(newest))]
 
 
 async def _guarded(connection: AsyncConnection, hit: Any, covers: Callable[[Mapping[str, str]], bool]) -> list[str]:

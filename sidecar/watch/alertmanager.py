@@ -25,7 +25,6 @@ from sidecar.decider import Decider, Work
 from sidecar.domain import EpisodeEnded, Event, Pattern, SenderKnown
 from sidecar.errors import StoreError
 from sidecar.intake.webhook import readable
-from sidecar.state import Episode
 from sidecar.state.silences import LASTING
 from sidecar.store import silences
 from sidecar.store.engine import Database
@@ -191,7 +190,8 @@ class Watcher:
         for piece in _pieces(list(state.episodes.items()), PIECE):
             for fingerprint, one in piece:
                 if one.ended_at is None:
-                    firing[fingerprint] = _open(one, muted.get(fingerprint, ()))
+                    names = muted.get(fingerprint)
+                    firing[fingerprint] = Open(one.episode, one.last_seen, names or (), names is not None)
             await asyncio.sleep(0)
         ours = [
             Ours(
@@ -207,8 +207,10 @@ class Watcher:
 
     async def _hand_in(self, seen: Seen) -> None:
         events = [*await self._senders(seen.new), *await self._ends(seen.gone), *seen.events]
+        url = next(iter(self._decider.state.senders), "")  # as their webhooks say it: for links, and whose they are
         for piece in _pieces(list(seen.received), AT_ONCE):
-            await self._decider.submit(Work(received=tuple(piece)))
+            received = tuple(msgspec.structs.replace(one, external_url=url) for one in piece)
+            await self._decider.submit(Work(received=received))
         for piece in _pieces(events, AT_ONCE):
             await self._decider.submit(Work(asks=tuple(piece)))
 
@@ -232,10 +234,6 @@ class Watcher:
             for one in gone
             if one.met or senders.get(one.episode, "") in known
         ]
-
-
-def _open(one: Episode, muted: tuple[str, ...]) -> Open:
-    return Open(one.episode, one.last_seen, muted)
 
 
 def _pieces(values: list[Any], size: int) -> Iterable[Any]:

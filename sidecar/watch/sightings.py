@@ -72,6 +72,7 @@ class Open(Struct, frozen=True, gc=False):
     episode: str
     last_seen: float
     muted: tuple[str, ...] = ()  # by these silences, as far as is recorded
+    there: bool = False  # it was seen silenced there, before this look or a restart
 
 
 class Ours(Struct, frozen=True):
@@ -134,8 +135,8 @@ def look(
 ) -> tuple[Memory, Seen]:
     """One look: `began` and `now`, seconds since the epoch, are when the peers were asked and when all had answered."""
     heard = [one for one in answers if not one.why]
-    if not heard:
-        return before, Seen()
+    if not heard:  # what was gone has to be gone twice in a row
+        return Memory(met=before.met, sent=before.sent), Seen()
     proving = [one for one in heard if one.at - one.up_since >= terms.settled_after]
     present = _present(heard)
     absent, gone = _gone(before, proving, present, known, began, terms)
@@ -184,7 +185,8 @@ def _gone(
         since = {p.peer: was[p.peer] if was.get(p.peer, -1.0) >= one.last_seen else began for p in proving}
         absent[one.episode] = since
         if all(began - at >= SLACK * terms.interval for at in since.values()):
-            gone.append(Gone(fingerprint, one.episode, min(since.values()), one.episode in before.met))
+            met = one.there or one.episode in before.met
+            gone.append(Gone(fingerprint, one.episode, min(since.values()), met))
     return absent, tuple(gone)
 
 

@@ -36,7 +36,7 @@ COUNT = {
 }  # fmt: skip
 SIDE = {
     "type": "object",
-    "required": ["name", *COUNT["required"], "receivers", "severities", "real_incidents", "shadow", "silences"],
+    "required": ["name", *COUNT["required"], "receivers", "severities", "real_incidents", "shadow"],
     "properties": {
         "receivers": {"additionalProperties": COUNT},
         "severities": {"additionalProperties": COUNT},

@@ -66,7 +66,7 @@ async def test_shadow_tells_everything_and_says_what_the_ladder_did(database_url
             did = await play(ladder, bodies)
         async with running(database_url, mode="shadow", receivers=hooks(told), **settings) as shadow:
             would = await play(shadow, bodies)
-            marked = await within(20, lambda: [one for one in told.requests if one.json["marks"]])
+            marked = await within(20, lambda: [one for one in told.requests if one.json["sidecar"]["marks"]])
             counted = await shadow.metric('sidecar_shadow_decisions_total{rule="maintenance_windows",verdict="hold"}')
             told_of = await shadow.count("SELECT count(*) FROM incidents WHERE told_at IS NOT NULL")
             all_of = await shadow.count("SELECT count(*) FROM incidents")
@@ -78,8 +78,8 @@ async def test_shadow_tells_everything_and_says_what_the_ladder_did(database_url
     assert {one.verdict.value for one in would.values()} == {"notify", "fold"}
     assert (told_of, all_of) == (4, 4)
     assert counted == 4
-    assert marked[0].json["marks"][0].startswith("shadow: would have been held for ")
-    assert marked[0].json["marks"][0].endswith(" by maintenance_windows")
+    assert marked[0].json["sidecar"]["marks"][0].startswith("shadow: would have been held for ")
+    assert marked[0].json["sidecar"]["marks"][0].endswith(" by maintenance_windows")
 
     path = tmp_path / "sidecar.yml"
     path.write_text(yaml.safe_dump({"store": {"url": database_url}}))

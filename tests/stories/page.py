@@ -18,6 +18,7 @@ named scores 0.10, surely no noise. "11 incidents of X, voted noise" are one aft
 instance of its own, and of a service of its own unless one is named; what follows from them is counted.
 
 A line of the third column is a verdict, the alert, and why; several reasons are those of several rules, in their order.
+An empty cell is that nothing is decided anew, or nobody told: people have what they need.
 The last column is the message: the receiver, what kind (`notify` interrupts, as do `raise` and `reminder`; `update` and
 `resolve` change what people have), and the alert with which its incident began, or the incident's title in quotes.
 """

@@ -87,6 +87,20 @@ def test_where_alerts_come_by_all_the_time_three_are_no_sign():
     assert [d.verdict for d in burst][-1] is Verdict.FOLD
 
 
+def test_so_are_three_that_come_in_one_batch():
+    """How alerts are put into batches makes no difference to what is usual."""
+    here = world(labels=["namespace"])
+    for n in range(12):
+        here.batch(Inputs(tuple(_of_shop(here, f"{n}-{m}") for m in range(3))))
+        here.now += 300
+    made = here.batch(Inputs(tuple(_of_shop(here, f"last-{m}") for m in range(3))))
+    assert [d.verdict for d in made.decisions] == [Verdict.NOTIFY] * 3
+
+
+def _of_shop(here: World, name: str):
+    return here.alert(alertname=name, instance=name, namespace="shop")
+
+
 def test_alerts_of_one_batch_count_in_their_order():
     here = world()
     batch = here.batch(Inputs(tuple(here.alert(alertname=f"N{n}", instance=f"i{n}", service="cart") for n in range(4))))

@@ -195,11 +195,12 @@ def test_what_is_silenced_no_longer_is_said():
     assert looks(held, (answer(),))[0].events == ()
 
 
-def test_nobody_answers_and_nothing_is_forgotten():
-    """The memory waits until somebody does."""
-    _, memory = looks(known("f1"), (answer(alert()),))
+def test_nobody_answers_and_nothing_is_known_to_be_gone():
+    """What was met is remembered; an absence before the outage counts no more."""
+    _, memory = looks(known("f1"), (answer(alert()),), (answer(),))
+    assert memory.absent
     seen, after = looks(known("f1"), (Answer("am1", why="down"),), memory=memory)
-    assert after is memory
+    assert (after.met, after.absent) == (memory.met, {})
     assert (seen.received, seen.gone, seen.events) == ((), (), ())
 
 

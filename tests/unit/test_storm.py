@@ -160,15 +160,32 @@ def test_incidents_whose_message_has_not_left_go_on_in_the_storms():
     assert cleared.incident in world.state.outgoing
 
 
-def test_the_end_of_a_hold_is_no_new_alert():
-    """What is decided anew when its hold is over was counted when it came."""
+def test_what_a_window_held_is_a_storm_at_its_end():
+    """Nobody heard of it before: what then still fires is few messages, too."""
     window = {"name": "w", "schedule": "0 8-18 * * *", "suppress": ["WARNING"]}
     world = Storm(storm={"min_incidents": 4}, time_based_routing={"maintenance_windows": [window]})
     world.some(20)
     assert {one.verdict for one in world.last.decisions} == {Verdict.HOLD}
     assert len(world.state.rates) == 0
     world.tick(world.state.next_due() - world.now)
+    assert Counter(one.verdict for one in world.last.decisions) == {Verdict.NOTIFY: 1, Verdict.FOLD: 19}
+
+
+def test_the_end_of_a_hold_by_score_is_no_new_alert():
+    """What is decided anew when its hold is over was counted when it came."""
+    world = Storm(0.1, mode="auto", storm={"min_incidents": 30})
+    for _ in range(30):
+        world.some(1)
+        world.now += 60
+        world.clear(world.now - 60, instance=f"i{world.number - 1}")
+        world.now += 3600
+    world.scoring = Fixed(0.7)
+    world.some(20)
+    assert {one.verdict for one in world.last.decisions} == {Verdict.HOLD}
+    world.tick(world.state.next_due() - world.now)
     assert {one.verdict for one in world.last.decisions} == {Verdict.NOTIFY}
+    (rate,) = world.state.rates.values()
+    assert sum(count for _, count in rate.slots) <= 20
 
 
 @pytest.mark.parametrize("size", [1, 7, 400, 10_000])
@@ -214,3 +231,15 @@ def test_rates_survive_a_snapshot_and_idle_ones_leave_the_memory():
     assert State.load(world.state.dump()).rates == world.state.rates
     world.batch(Inputs(sweep_before=world.now + 1))
     assert (len(world.state.rates), len(world.state.outgoing)) == (0, 0)
+
+
+@pytest.mark.parametrize("window", ["1m", "1h"])
+def test_another_window_begins_to_count_anew(window):
+    """What was counted by slots of another length is no storm."""
+    world = Storm()
+    world.some(45)
+    changed = Storm(storm={"window": window})
+    world.config = changed.config
+    world.now += 10
+    assert world.verdicts(10) == {"notify": 10}
+    assert world.verdicts(45)["fold"] == 44

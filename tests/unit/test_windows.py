@@ -242,7 +242,7 @@ def test_shadow_mode_marks_what_a_deployment_would_have_held():
     world = World(mode="shadow")
     opened(world)
     told = world.fire(namespace="shop")
-    assert (told.verdict, told.marks) == (Verdict.NOTIFY, ("shadow: would have been held",))
+    assert (told.verdict, told.marks) == (Verdict.NOTIFY, ("shadow: would have been held for 10 min by window",))
 
 
 def test_what_a_matcher_guards_is_told_during_a_deployment():

@@ -8,11 +8,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sidecar.calendar import Schedule
 from sidecar.config.intervals import zone_of
 from sidecar.config.load import loads
+from sidecar.config.notices import warnings
 from sidecar.config.root import Config
 from sidecar.errors import ConfigError
+from sidecar.timetable import Part, Timetable
 
 FILE = """
 time_intervals:
@@ -129,6 +134,36 @@ def test_local_is_this_hosts_zone(monkeypatch):
 def test_what_escalates_is_checked(definition: dict[str, str], words: str):
     with pytest.raises(ConfigError, match=words):
         loads(yaml.safe_dump({"severity_definitions": {"CRITICAL": definition}}))
+
+
+def test_check_config_warns_of_what_nobody_can_acknowledge_and_of_roles_that_nobody_has():
+    text = """
+severity_definitions:
+  CRITICAL: {sla: 5m, escalation: immediate, escalate_to: [lead]}
+  WARNING: {escalation: business_hours}
+  INFO: {sla: 4h, escalation: none, escalate_to: [lead]}
+"""
+    said = dict(warnings(loads(text)))
+    assert said["slack.signing_secret"].endswith(
+        "CRITICAL will escalate unless somebody votes by POST /api/v2/feedback"
+    )
+    assert said["severity_definitions.CRITICAL.escalate_to"].startswith("no receiver has the role 'lead'")
+    assert said["severity_definitions.WARNING.escalation"] == "has no effect without sla"
+    assert said["severity_definitions.INFO.escalate_to"] == "has no effect while escalation is none"
+    assert "severity_definitions" not in " ".join(path for path, _ in warnings(loads("")))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 14 * 24 * 60), min_size=1, max_size=8))
+def test_what_is_remembered_of_business_hours_is_what_they_are(minutes: list[int]):
+    """Whatever was asked before, the answer is the timetable's own."""
+    written = {"WARNING": {"sla": "90m", "escalation": "business_hours"}}
+    hours = {"schedule": "0 9-17 * * 1-5", "timezone": "America/New_York", "routes": {"WARNING": ["default"]}}
+    config = Config.model_validate({"severity_definitions": written, "time_based_routing": {"business_hours": hours}})
+    table = Timetable((Part(Schedule.parse("0 9-17 * * 1-5"), ZoneInfo("America/New_York")),))
+    for minute in minutes:
+        now = at("2026-10-26T00:00") + 60 * minute
+        assert config.acknowledged_by("WARNING", now) == table.open_for(now, 5400)
 
 
 def test_business_hours_count_always_where_there_is_no_such_window():
