@@ -196,15 +196,19 @@ def test_an_incident_that_was_forgotten_is_not_opened_again_under_its_name():
     assert not keys & {delivery.dedup_key for delivery in world.last.deliveries}
 
 
-def test_two_reasons_to_interrupt_have_names_of_their_own():
-    """One is counted by how often somebody was told, the other by the log's row: a second 3 would never be sent."""
+def test_two_reasons_to_interrupt_have_keys_of_their_own():
+    """One is counted by how often somebody was told, the other by the log's row: a second 2 would never be sent."""
     teams = [{"name": "default", "msteams_configs": [{"webhook_url": "https://example.logic.azure.com/x"}]}]
     world = World(receivers=teams)
-    keys: list[str] = []
-    world.fire()
-    for n in range(6):
-        world.now += 60
-        world.fire(severity="critical", alertname=f"Down{chr(97 + n) * 4}")
-        keys += [delivery.dedup_key for delivery in world.last.deliveries]
-        world.now += 7200 if n % 2 else 0
-    assert len(set(keys)) == len(keys) > 4
+    since = world.now
+    world.fire(severity="critical")
+    world.now += 60
+    world.fire(severity="critical", alertname="DiskFull")  # row 2
+    (joined,) = world.last.deliveries
+    world.clear(since, severity="critical")
+    world.clear(since + 60, severity="critical", alertname="DiskFull")
+    world.now += 900
+    world.fire(severity="critical")  # interrupts a second time
+    (anew,) = world.last.deliveries
+    assert (joined.kind, anew.kind) == ("raise", "raise")
+    assert joined.dedup_key != anew.dedup_key
