@@ -149,7 +149,7 @@ async def test_what_no_database_takes_is_made_readable(place):
 
 async def test_a_defect_does_not_end_the_loop(place, monkeypatch):
     """It is logged, and the next look goes on: webhooks are served all the time."""
-    looks, alertmanager, _ = place
+    looks, _, _ = place
     watcher, times = looks.watcher(), []
 
     async def broken() -> None:
