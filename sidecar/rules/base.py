@@ -195,9 +195,18 @@ def _text_key(layout: Compared, values: tuple[str | None, ...]) -> str:
 
 
 def near_keys(labels: dict[str, str], config: Config) -> tuple[str, ...]:
-    """What of the topology an alert belongs to, where folding does not see to it already."""
+    """What of the topology an alert belongs to, where folding does not see to it already. A service is one of its
+    namespace: every team has an `api`.
+    """
     get, cluster = labels.get, labels.get("cluster", "")
-    return tuple([f"{name}={cluster}/{value}" for name in config.near_labels if (value := get(name))])
+    there = f"{cluster}/{get('namespace', '')}"
+    return tuple(
+        [
+            f"{name}={there if name == 'service' else cluster}/{value}"
+            for name in config.near_labels
+            if (value := get(name))
+        ]
+    )
 
 
 def repeat(known: Episode, facts: Facts, every: float) -> str | None:

@@ -23,7 +23,10 @@ from sidecar.store.engine import Connection, Database, open_engine
 from tests.servers import Postgres, Process, _postgres_user
 from tests.unit.stories import NOON, Fixed
 
-CONFIG = Config.model_validate({"folding": {"labels": [], "group": False}})
+APART = {"fuzzy_match": {"enabled": False}, "temporal_correlation": {"enabled": False}}
+CONFIG = Config.model_validate(
+    {"folding": {"labels": [], "group": False}, "deduplication": {"strategies": APART}, "storm": {"enabled": False}}
+)
 
 
 class Clock:
