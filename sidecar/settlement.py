@@ -14,6 +14,7 @@ from sidecar.domain import (
     Move,
     Scored,
     Verdict,
+    severity_rank,
 )
 from sidecar.draft import Draft
 from sidecar.rules.base import TELLS, guarded
@@ -136,14 +137,24 @@ def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
     came_from = _came_from(known.episode, move.incident, draft)
     keys, gather = (move.gather.key,) if move.gather else (), move.gather
     verdict = Verdict.NOTIFY if move.opens else Verdict.FOLD
+    ack_by, domain = _still_waits(known, draft)
     event = Decided(
         draft.now, known.episode, move.incident, verdict, known.keys.severity, (move.reason,), keys, tell, (),
         receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
+        ack_by=ack_by, domain=domain,
     )  # fmt: skip
     draft.record(event)
     told.setdefault(move.incident, _Telling()).tell.update(dict.fromkeys(tell))
     if came_from:
         told.setdefault(came_from, _Telling())
+
+
+def _still_waits(known: Episode, draft: Draft) -> tuple[float | None, str]:
+    """When what nobody has acknowledged escalates: moving it is no answer to it."""
+    waits = draft.state.escalations.get(known.incident)
+    if waits is None or waits.due is None or severity_rank(known.keys.severity) < severity_rank(waits.severity):
+        return None, ""
+    return waits.due, waits.domain
 
 
 def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery]:

@@ -287,3 +287,21 @@ def test_idle_escalations_leave_the_memory_with_their_incident():
         world.now += 1e7
         world.batch(Inputs(sweep_before=world.now))
     assert len(world.state.escalations) == 0
+
+
+def test_what_goes_on_in_a_milder_aggregate_still_escalates_in_time():
+    """A CRITICAL alert that nobody acknowledged keeps its time when an INFO alert makes an aggregate of them."""
+    rules = {"pods": {"pattern": "PodFail", "threshold": 2, "window": "5m", "aggregate_as": "Pods failing"}}
+    here = office(aggregation_rules=rules, deduplication={"strategies": {"fuzzy_match": {"enabled": False}}})
+    here.fire(alertname="PodFail", severity="critical", instance="n1")
+    here.now += MINUTE
+    joined = here.fire(alertname="PodFail", severity="info", instance="n2")
+    assert (
+        here.state.episodes[
+            here.alert(alertname="PodFail", severity="critical", instance="n1").alert.fingerprint
+        ].incident
+        == joined.incident
+    )
+    assert here.state.escalations[joined.incident].due == at(NOON) + 5 * MINUTE
+    here.tick(4 * MINUTE)
+    assert [event.incident for event in here.last.events if isinstance(event, Escalated)] == [joined.incident]

@@ -210,3 +210,20 @@ def test_without_pairs_nothing_is_kept_of_kinds():
     here.fire(**A)
     here.fire(**B)
     assert (len(here.state.kinds), len(here.state.homes)) == (0, 0)
+
+
+def test_homes_do_not_depend_on_the_order_of_a_table():
+    """A replica that took a batch back holds the same: a kind's home is the incident it was told in last."""
+    here = World(
+        folding={"labels": [], "group": False}, deduplication={"strategies": {"fuzzy_match": {"enabled": False}}}
+    )
+    first = here.fire(**A)
+    here.now += 4000
+    newest, other = here.fire(**A, instance="i2"), here.fire(**B, instance="i3")
+    again = State.load(here.state.dump())
+    name = first.scored.alert.fingerprint
+    again.episodes.drop(name)
+    again.rollback()  # it is at the end of the table now
+    for state in (here.state, again):
+        state.fold(Regrouped(here.now, "ada", other.incident, "i-9", False, (), ((kind(B), kind(C)),)))
+        assert state.homes[kind(A)] == newest.incident
