@@ -305,3 +305,38 @@ def test_what_goes_on_in_a_milder_aggregate_still_escalates_in_time():
     assert here.state.escalations[joined.incident].due == at(NOON) + 5 * MINUTE
     here.tick(4 * MINUTE)
     assert [event.incident for event in here.last.events if isinstance(event, Escalated)] == [joined.incident]
+
+
+def flap(here: World, times: int) -> list[Escalated]:
+    """It fires for three minutes and is quiet for one, again and again; how that escalated."""
+    found: list[Escalated] = []
+    for _ in range(times):
+        since = here.now
+        here.fire(severity="critical", since=since)
+        for _ in range(3):
+            found += [event for event in here.tick(MINUTE).events if isinstance(event, Escalated)]
+        here.clear(since, severity="critical")
+        found += [event for event in here.tick(MINUTE).events if isinstance(event, Escalated)]
+    return found
+
+
+def test_what_flaps_escalates_though_it_clears_within_its_time():
+    """Its times to acknowledge do not begin anew with each start; a vote stops it as usual."""
+    here = office()
+    assert flap(here, 5)
+    acknowledged = office()
+    flap(acknowledged, 2)
+    since = acknowledged.now
+    acknowledged.vote(acknowledged.fire(severity="critical"), "ack")
+    acknowledged.now += MINUTE
+    acknowledged.clear(since, severity="critical")
+    acknowledged.now += MINUTE
+    assert not flap(acknowledged, 4)
+
+
+def test_what_has_been_quiet_for_long_has_its_whole_time_again():
+    """People were told that it is over; what fires then is news."""
+    here = office()
+    flap(here, 3)
+    here.tick(20 * MINUTE)
+    assert all(one.rests is None for one in here.state.escalations.values())
