@@ -18,7 +18,7 @@ from sidecar.domain import (
 )
 from sidecar.draft import Draft
 from sidecar.rules.base import TELLS, guarded
-from sidecar.state import Episode
+from sidecar.state import Episode, Incident
 
 
 def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -> Iterable[Delivery]:
@@ -78,8 +78,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
     kind = "reminder" if decision.reasons and decision.reasons[-1].rule == "exact_deduplication" else "raise"
-    refires = tells and incident is not None and incident.firing == 0 and bool(incident.told)
-    asks = bool(tell) or refires or (bool(again) and kind == "raise")
+    asks = bool(tell) or (bool(again) and kind == "raise") or (tells and _asks_anew(decision, incident, draft))
     ack_by, domain = _acknowledged_by(scored, draft) if asks else (None, "")
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
@@ -105,6 +104,15 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             calm = gather is not None and gather.calm
             urgent = over or (not calm and guarded(scored.alert.labels, scored.pattern.severity, draft.config))
             telling.urgent = telling.urgent or urgent
+
+
+def _asks_anew(decision: Decision, incident: Incident | None, draft: Draft) -> bool:
+    """Whether what joins without a word has to be acknowledged: all had cleared, or it is more urgent than what was told."""
+    if incident is None or not incident.told:
+        return False
+    known = draft.state.escalations.get(decision.incident)
+    severity = decision.scored.pattern.severity
+    return incident.firing == 0 or (known is not None and severity_rank(severity) > severity_rank(known.severity))
 
 
 def _acknowledged_by(scored: Scored, draft: Draft) -> tuple[float | None, str]:

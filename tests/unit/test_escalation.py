@@ -340,3 +340,15 @@ def test_what_has_been_quiet_for_long_has_its_whole_time_again():
     flap(here, 3)
     here.tick(20 * MINUTE)
     assert all(one.rests is None for one in here.state.escalations.values())
+
+
+def test_what_joins_a_milder_incident_without_a_word_has_its_own_time():
+    """People see a WARNING alert in the message about an INFO alert; nobody acknowledges it."""
+    here = World(severity_definitions={**DEFINITIONS, "WARNING": {"sla": "30m", "escalation": "immediate"}})
+    info = here.fire(alertname="A", severity="info")
+    here.now += MINUTE
+    joined = here.fire(alertname="B", severity="warning")
+    assert (joined.incident, here.kinds()) == (info.incident, ["update"])
+    assert here.state.escalations[info.incident].due == here.now + 30 * MINUTE
+    here.tick(31 * MINUTE)
+    assert any(isinstance(event, Escalated) for event in here.last.events)
