@@ -180,11 +180,11 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
             elif not cleared and "update" in kinds:
                 yield _delivery(name, target, "update", draft.state.next_seq, telling, draft)
             elif not cleared and telling.urgent and "raise" in kinds:  # it cannot edit what people have
-                yield _delivery(name, target, "raise", draft.state.next_seq, telling, draft)
+                yield _delivery(name, target, "raise", f"row-{draft.state.next_seq}", telling, draft)
             if cleared and "resolve" in kinds:
                 yield _delivery(name, target, "resolve", incident.resolves, telling, draft)
 
 
-def _delivery(name: str, target: str, kind: str, n: int, telling: _Telling, draft: Draft) -> Delivery:
+def _delivery(name: str, target: str, kind: str, n: int | str, telling: _Telling, draft: Draft) -> Delivery:
     key = f"{name}/{target}/{kind}/{n}"
     return Delivery(key, target, name, kind, draft.since, max(1, telling.alerts))  # type: ignore[arg-type]

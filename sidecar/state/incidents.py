@@ -152,7 +152,7 @@ def _escalate(state: State, event: Escalated) -> None:
 
 def _sweep(state: State, event: Swept) -> None:
     before = event.before
-    forget(state.incidents, lambda incident: incident.last < before)
+    forget(state.incidents, lambda incident: incident.last < before and not incident.firing)
     forget(state.folding, lambda name: name not in state.incidents)
     forget(state.settling, lambda due: due < before)
     forget(state.kept, lambda times: times[-1] < before)
