@@ -151,8 +151,11 @@ def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
         receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
         ack_by=ack_by, domain=domain,
     )  # fmt: skip
+    over = target is not None and target.firing == 0 and move.incident not in draft.state.settling
     draft.record(event)
-    told.setdefault(move.incident, _Telling()).tell.update(dict.fromkeys(tell))
+    telling = told.setdefault(move.incident, _Telling())
+    telling.tell.update(dict.fromkeys(tell))
+    telling.urgent = telling.urgent or over  # what they have says that it is over
     if came_from:
         told.setdefault(came_from, _Telling())
 

@@ -227,3 +227,16 @@ def test_homes_do_not_depend_on_the_order_of_a_table():
     for state in (here.state, again):
         state.fold(Regrouped(here.now, "ada", other.incident, "i-9", False, (), ((kind(B), kind(C)),)))
         assert state.homes[kind(A)] == newest.incident
+
+
+def test_merged_into_what_had_cleared_it_is_told_where_no_message_can_be_edited():
+    """E-mails say that the other incident is over: one more says that it is not."""
+    mail = {"to": "a@example.org", "from": "b@example.org", "smarthost": "127.0.0.1:25"}
+    here = World(folding={"labels": [], "group": False}, receivers=[{"name": "default", "email_configs": [mail]}])
+    first = here.fire(**C)
+    here.now += 600
+    here.clear(first.scored.alert.starts_at, **C)
+    here.now += 60
+    second = here.fire(**B, instance="i2")
+    made = merge(here, second, first)
+    assert {(d.incident, d.kind) for d in made.deliveries} == {(first.incident, "raise"), (second.incident, "resolve")}
