@@ -32,7 +32,7 @@ def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -
         told.setdefault(name, _Telling())
     for episode in draft.ended:
         incident = draft.state.incidents.get(_incident_of(episode, draft))
-        if incident is not None and incident.first_told is not None:
+        if incident is not None and incident.heard:
             told.setdefault(_incident_of(episode, draft), _Telling())
     for name, telling in told.items():
         yield from _deliveries(name, telling, draft)
@@ -173,10 +173,12 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
     if incident is None:
         return
     cleared = incident.firing == 0 and (not incident.settle or name in draft.closed)
-    for one in incident.reached:
+    for one in incident.heard:
         new, again = one.receiver in telling.tell, telling.again.get(one.receiver)
         for target, kinds in draft.config.targets(one.receiver):
-            if new:
+            if one.lost:
+                pass  # what was to interrupt them did not arrive; what they have is closed all the same
+            elif new:
                 yield _delivery(name, target, "notify", one.times, telling, draft)
             elif again is not None and again in kinds:
                 yield _delivery(name, target, again, one.times, telling, draft)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sidecar.domain import Acknowledged, Escalated, Plan
+from sidecar.domain import Acknowledged, Delivered, Escalated, Plan
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from sidecar.telemetry import Metrics
@@ -352,3 +352,15 @@ def test_what_joins_a_milder_incident_without_a_word_has_its_own_time():
     assert here.state.escalations[info.incident].due == here.now + 30 * MINUTE
     here.tick(31 * MINUTE)
     assert any(isinstance(event, Escalated) for event in here.last.events)
+
+
+def test_a_message_that_arrived_is_closed_though_a_later_one_did_not():
+    """The escalation ended in the dead letters; the alert itself had been told, and is over."""
+    here = World(severity_definitions=DEFINITIONS)
+    told = here.fire(severity="critical")
+    here.batch(Inputs(outcomes=(Delivered(here.now, told.incident, "default", "notify", "sent"),)))
+    here.tick(5 * MINUTE)
+    here.batch(Inputs(outcomes=(Delivered(here.now, told.incident, "default", "raise", "dead"),)))
+    here.now += MINUTE
+    here.clear(told.scored.alert.starts_at, severity="critical")
+    assert here.kinds() == ["resolve"]
