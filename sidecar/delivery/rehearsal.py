@@ -55,6 +55,9 @@ class Rehearsal:
             except StoreError as error:
                 logger.warning("replay_delayed", why=str(error))
                 wait = AGAIN_SECONDS
+            except Exception:  # a silence is not written then: it must not end the process
+                logger.exception("replay_failed")
+                wait = AGAIN_SECONDS
             await asyncio.sleep(wait)
 
     async def answer(self) -> int:

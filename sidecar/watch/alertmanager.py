@@ -131,6 +131,8 @@ class Watcher:
                     await self.turn()
             except StoreError as error:
                 logger.warning("watch_delayed", why=str(error))
+            except Exception:  # webhooks are served without it: it must not end the process
+                logger.exception("watch_failed")
 
     async def turn(self) -> Seen:
         """Ask every peer, and hand in what is news."""
@@ -167,7 +169,7 @@ class Watcher:
             return Answer(name, why=str(error))
         except (aiohttp.ClientError, OSError) as error:
             return Answer(name, why=f"no answer ({type(error).__name__})")
-        except (msgspec.DecodeError, ValueError, OverflowError) as error:
+        except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
             return Answer(name, why=f"its answer cannot be read: {error}")
 
     async def _get(self, peer: AlertmanagerPeer, path: str) -> tuple[bytes, float]:
@@ -260,7 +262,7 @@ async def _whole(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _read(peer: str, at: float, status: bytes, alerts: bytes, listed: bytes) -> Answer:
-    """The three answers of a peer. Raises msgspec.DecodeError, ValueError and OverflowError."""
+    """The three answers of a peer. Raises msgspec.DecodeError, ValueError, OverflowError and RecursionError."""
     return Answer(
         peer,
         at,
