@@ -28,7 +28,7 @@ from sidecar.domain import (
     SilenceRequest,
     Verdict,
 )
-from sidecar.state import EXACT, LIKE, Episode, State, key_of
+from sidecar.state import EXACT, LIKE, Episode, State, key_of, pattern_of
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)
 SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
@@ -213,7 +213,8 @@ def repeat(known: Episode, facts: Facts, every: float) -> str | None:
     """What an episode that is sent again needs: "remind" its people, "decide" it anew, or nothing.
 
     `every`: the domain's repeat_interval in seconds. An episode that nobody was told of is decided anew as often: a
-    suppressed alert that goes on firing gets another look, and one at once when its like was called real since.
+    suppressed alert that goes on firing gets another look, and one at once when its like was called real since, or the
+    silence of its pattern is over.
     """
     incident = facts.state.incidents.get(known.incident)
     told = max((one.at for one in incident.reached), default=None) if incident is not None else None
@@ -225,5 +226,13 @@ def repeat(known: Episode, facts: Facts, every: float) -> str | None:
         waited = facts.now - known.decided_at
         lost = known.verdict in (Verdict.NOTIFY, Verdict.FOLD)  # its message ended in the dead letters
         missed = facts.state.missed.get(known.keys.alertname, 0.0) > known.decided_at
-        return "decide" if lost or missed or waited >= every - SLACK else None
+        return "decide" if lost or missed or waited >= every - SLACK or _unsilenced(known, facts) else None
     return "remind" if facts.now - told >= every - SLACK else None
+
+
+def _unsilenced(known: Episode, facts: Facts) -> bool:
+    """Whether the silence that its pattern was waiting for when it was suppressed is over, or never came to be."""
+    if known.verdict != Verdict.SUPPRESS or not facts.state.silences:
+        return False
+    silence = facts.state.silences.get(key_of(pattern_of(known.keys)))
+    return silence is not None and silence.state in ("failed", "ended", "revoked") and silence.at > known.decided_at

@@ -135,9 +135,12 @@ def _deliver(state: State, event: Delivered) -> None:
     lost = event.outcome == "dead"
     if incident is None or event.kind == "update":
         return
-    if not any(one.receiver == event.receiver and one.lost != lost for one in incident.told):
+    if not any(one.receiver == event.receiver and (one.lost != lost or not one.has) for one in incident.told):
         return
-    told = tuple(replace(one, lost=lost) if one.receiver == event.receiver else one for one in incident.told)
+    told = tuple(
+        replace(one, lost=lost, has=one.has or not lost) if one.receiver == event.receiver else one
+        for one in incident.told
+    )
     reached = [one.at for one in told if not one.lost]
     first = (incident.first_told or min(reached)) if reached else None
     state.incidents.put(event.incident, replace(incident, told=told, first_told=first))
@@ -161,9 +164,11 @@ def _sweep(state: State, event: Swept) -> None:
 
 
 def _told_now(told: tuple[Told, ...], receivers: tuple[str, ...], at: float) -> tuple[Told, ...]:
-    times = {one.receiver: one.times for one in told}
+    before = {one.receiver: one for one in told}
     kept = tuple(one for one in told if one.receiver not in receivers)
-    return (*kept, *(Told(receiver, at, times.get(receiver, 0) + 1) for receiver in receivers))
+    nobody = Told("", at, 0)
+    now = ((receiver, before.get(receiver, nobody)) for receiver in receivers)
+    return (*kept, *(Told(receiver, at, one.times + 1, has=one.has) for receiver, one in now))
 
 
 def due(state: State) -> float | None:

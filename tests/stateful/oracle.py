@@ -111,7 +111,10 @@ class Oracle(Outgoing):
         telling = self.tellings.get(known.incident) if known is not None else None
         if known is None or telling is None or known.verdict not in TELLS or not telling.reached():
             return
-        if now - max(telling.at[one] for one in telling.reached()) >= self.promise.repeat:
+        if any(until > now for until in self.windows.values()):
+            return  # it may wait for one of them
+        reminds = self.promise.reminds(known.labels, known.severity, now, self.mode)
+        if reminds and now - max(telling.at[one] for one in telling.reached()) >= self.promise.repeat:
             self._due.add(known.incident)
 
     # ---------------------------------------------------------------------------------------------------- what was recorded

@@ -23,8 +23,8 @@ After every batch of every sequence, in every mode and configuration, these hold
     it has settled; nobody was told that it is over while something told fires in it; nobody is told so twice.
 8.  A key of the outbox never comes twice (it would not be sent), but for a resolve that says the same.
 9.  Nobody is interrupted twice for one thing: one interruption per target, incident and batch, one `notify` unless the
-    message was lost, reminders not before the repeat interval, and then for certain. What was lost is told with the next
-    repeat. What clears, or is acknowledged, does not escalate.
+    message was lost, reminders not before the repeat interval, and then for certain, unless it rests in a window or its
+    route names nobody. What was lost is told with the next repeat. What clears, or is acknowledged, does not escalate.
 10. A silence of ours needs its incidents voted noise, none real, room in the budget, and is never for CRITICAL.
 11. What was suppressed, or cleared while it waited, is in a digest within a day.
 12. The same inputs and state give the same plan; a failed commit leaves no trace; the state folded from the log, from a

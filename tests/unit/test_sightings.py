@@ -255,6 +255,14 @@ def test_one_that_was_edited_is_theirs(changes, word):
     assert word in event.why
 
 
+def test_one_that_an_older_version_asked_for_is_still_ours():
+    """Its log has neither matchers nor author: what is not known was not edited."""
+    old = ours(matchers=exact(()), created_by="")
+    assert judged(old, standing()) == []
+    (event,) = judged(old, standing(comment="mine now"))
+    assert event.state == "theirs"
+
+
 def test_an_edit_that_made_a_new_silence_is_followed():
     """Other matchers: the old one is expired and a new one stands in its place."""
     old = standing(state="expired", ends_at=T0 - 10, updated_at=T0 - 10)
