@@ -18,7 +18,8 @@ LONGEST_WINDOW = 86_400.0  # s: what is counted is kept in memory as long
 
 
 def _searchable(pattern: str) -> str:
-    compile_pattern(pattern)
+    if compile_pattern(pattern).search("") is not None and not pattern.strip("^$").startswith("."):
+        raise Wrong("is found in every text, even an empty one", 'write what to look for; ".+" for every alert')
     return pattern
 
 

@@ -34,6 +34,7 @@ LONGEST_NAME: Final = 100
 LONGEST_OWNER: Final = 200
 LONGEST_COMMENT: Final = 2000
 MOST_MATCHERS: Final = 50
+LONGEST_MATCHER: Final = 1000
 LEASE: Final = "10m"
 SEVERITIES: Final = ("INFO", "WARNING")
 logger = structlog.get_logger()
@@ -107,6 +108,10 @@ def _severities(given: tuple[str, ...], config: Config) -> tuple[str, ...]:
 
 
 def _matchers(given: tuple[str, ...]) -> tuple[str, ...]:
+    if len(given) > MOST_MATCHERS or any(len(text) > LONGEST_MATCHER or "\x00" in text for text in given):
+        raise PayloadError(
+            f"give at most {MOST_MATCHERS} `matchers`, with at most {LONGEST_MATCHER} characters each and no NUL"
+        )
     try:
         parsed = [parse_matcher(text) for text in split_matchers(list(given))]
     except Wrong as fault:
