@@ -125,22 +125,22 @@ def _truncated(around: Wire | Envelope) -> int:
 def received_of(wire: WireAlert, around: Wire | Envelope, now: float) -> Received:
     """An alert as it came, received at `now`. Raises ValueError or OverflowError for a time that no clock shows."""
     labels = wire.labels
-    starts_at = _seconds(wire.starts_at) if wire.starts_at is not None else 0.0
+    starts_at = seconds_of(wire.starts_at) if wire.starts_at is not None else 0.0
     ends_at = None
     if wire.status == "resolved":
-        ends_at = _seconds(wire.ends_at) if wire.ends_at is not None else now
+        ends_at = seconds_of(wire.ends_at) if wire.ends_at is not None else now
         ends_at = min(ends_at, now) if ends_at > YEAR_ONE_ENDS else now
-    fingerprint = wire.fingerprint if _is_fingerprint(wire.fingerprint) else fingerprint_of(labels)
+    fingerprint = wire.fingerprint if is_fingerprint(wire.fingerprint) else fingerprint_of(labels)
     alert = Alert(fingerprint, labels, wire.annotations, max(0.0, starts_at), ends_at, wire.generator_url)
     return Received(alert, around.group_key, around.external_url, now)
 
 
-def _seconds(moment: datetime) -> float:
+def seconds_of(moment: datetime) -> float:
     """A time without a zone is UTC: in each replica's own zone it would be another episode on each."""
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _is_fingerprint(text: str) -> bool:
+def is_fingerprint(text: str) -> bool:
     return 0 < len(text) <= LONGEST_FINGERPRINT and text.isascii() and text.isalnum()
 
 
