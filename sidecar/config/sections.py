@@ -191,8 +191,8 @@ class Windows(Section):
 
     max_lease: Duration = 3600.0
     """The longest time that one request may ask for."""
-    most: int = Field(default=100, ge=1)
-    """How many may be open at once."""
+    most: int = Field(default=100, ge=1, le=1000)
+    """How many may be open at once. Each is compared with every alert."""
 
     @field_validator("max_lease")
     @classmethod

@@ -1,6 +1,7 @@
 """An Alertmanager webhook's body -> alerts. Pure: bytes in, values out.
 
-What can be read is read: NUL and lone surrogates become U+FFFD (no database takes them), one alert that cannot be read is
+What can be read is read: NUL and lone surrogates become U+FFFD (no database takes them), and so do the two separators
+that keys of the state are joined by (two alerts could be made to look like one, or a key not to come apart again). One alert that cannot be read is
 set aside with its raw bytes and the others go on. Only a body that is no webhook at all raises PayloadError.
 """
 
@@ -67,17 +68,17 @@ _wire = msgspec.json.Decoder(Wire).decode
 _envelope = msgspec.json.Decoder(Envelope).decode
 _alert = msgspec.json.Decoder(WireAlert).decode
 
-# In this order: a valid pair, a lone surrogate, NUL, any other escape. Reading escape by escape keeps `\\u0000`, which is
+# In this order: a valid pair, a lone surrogate, NUL or a separator, any other escape. Reading escape by escape keeps `\\u0000`, which is
 # a backslash and five letters.
 _ESCAPE: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)|\\.",
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000|\\u001[eEfF])|\\.",
     re.DOTALL,
 )
 
 
 def parse(body: bytes, now: float) -> Parsed:
     """Read a webhook received at `now`. Raises PayloadError with what to do about it."""
-    if b"\\u0000" not in body:
+    if is_plain(body):
         try:
             return _values(_wire(body), now)
         except (msgspec.DecodeError, OverflowError, ValueError, RecursionError):
@@ -85,8 +86,13 @@ def parse(body: bytes, now: float) -> Parsed:
     return _salvage(readable(body), now)
 
 
+def is_plain(body: bytes) -> bool:
+    """Whether nothing in it that JSON can be read with has to be replaced."""
+    return b"\\u0000" not in body and b"\\u001" not in body
+
+
 def readable(body: bytes) -> bytes:
-    """The body without a byte-order mark, invalid UTF-8, NUL and lone surrogates."""
+    """The body without a byte-order mark, invalid UTF-8, NUL, separators and lone surrogates."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         body = body.decode("utf-16", "replace").encode("utf-8", "replace")
     body = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").encode()

@@ -25,7 +25,7 @@ from sidecar.config.sections import AlertmanagerPeer
 from sidecar.decider import Decider, Work
 from sidecar.domain import EpisodeEnded, Event, Pattern, SenderKnown
 from sidecar.errors import StoreError
-from sidecar.intake.webhook import fingerprint_of, is_fingerprint, readable, seconds_of
+from sidecar.intake.webhook import fingerprint_of, is_fingerprint, is_plain, readable, seconds_of
 from sidecar.state.silences import LASTING
 from sidecar.store import silences
 from sidecar.store.engine import Database
@@ -276,7 +276,7 @@ def _read(peer: str, at: float, status: bytes, alerts: bytes, listed: bytes) -> 
 
 def _lenient(decode: Callable[[bytes], list[T]], body: bytes) -> list[T]:
     """What no database takes is replaced, when there is any: to look for it holds up everybody for half a second."""
-    if b"\\u0000" not in body:
+    if is_plain(body):
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
             return decode(body)
     return decode(readable(body))
