@@ -70,9 +70,12 @@ def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
 def loads(text: str, env: Mapping[str, str] | None = None, folder: Path = Path()) -> Config:
     """As `load`, from text; `*_file` paths start at `folder`."""
     problems: list[Problem] = []
-    raw = _raw(text)
-    problems += _unkept(raw)
-    expanded = expand(raw, os.environ if env is None else env, problems)
+    try:
+        raw = _raw(text)
+        problems += _unkept(raw)
+        expanded = expand(raw, os.environ if env is None else env, problems)
+    except RecursionError:
+        raise ConfigError([("(the file)", "is nested without end", "look for a [ or an *alias too many")]) from None
     unset = {path for path, _, _ in problems}
     complete = read_files(Config, expanded, folder, problems)
     problems += _dangling(complete)

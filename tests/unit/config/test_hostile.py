@@ -95,3 +95,16 @@ def test_no_matcher_hangs_the_loop() -> None:
 def test_a_matcher_too_large_for_its_engine() -> None:
     with pytest.raises(Wrong, match="RE2 does not take it"):
         parse_matcher('a=~"((a{900}){900}){900}"')
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: " + "[" * 5000, "a: " + "[" * 2000 + "]" * 2000])
+def test_a_file_nested_without_end(text: str) -> None:
+    with pytest.raises(ConfigError, match="nested without end"):
+        loads(text, {})
+
+
+@pytest.mark.parametrize("pattern", [".{500}", "(a|b)*a(a|b){900}", r"\w{1,1000}"])
+def test_a_pattern_that_takes_long_on_every_alert(pattern: str) -> None:
+    """RE2 is linear in the text, and in the pattern as well."""
+    ((where, wrong, hint),) = problems({"aggregation_rules": {"pods": {**RULE, "pattern": pattern}}})
+    assert (where, "too large" in wrong, "repeats" in hint) == ("aggregation_rules.pods.pattern", True, True)
