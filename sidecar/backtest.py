@@ -134,12 +134,15 @@ def _history(options: argparse.Namespace, present: Config) -> tuple[list[History
 
 
 async def _stored(config: Config, since: float, now: float) -> list[HistoryAlert]:
+    from sidecar.store import schema
     from sidecar.store.engine import Database, check_exists, open_engine
     from training.past import stored_history
 
     check_exists(config.store.url)
     database = Database(open_engine(config.store.url))
     try:
+        if not await schema.is_current(database):
+            raise SidecarError("the database is of another version: start this version's `sidecar serve` first")
         with tqdm(unit=" alerts", desc="read", disable=None, leave=False) as bar:
             return await stored_history(database, since, now, bar.reset, bar.update)
     finally:

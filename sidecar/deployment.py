@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
+from msgspec import Struct
+
 from sidecar.errors import SidecarError
 
 EXAMPLES: Final = """examples:
@@ -35,6 +37,22 @@ _ABOUT: Final = {
 }
 RENEWALS: Final = 3  # within a lease: one may fail
 LEAST_SECONDS: Final = 0.2  # between two renewals
+
+
+class Window(Struct):
+    """One as the API answers it."""
+
+    name: str
+    owner: str
+    matchers: tuple[str, ...]
+    severities: tuple[str, ...]
+    ends_at: str
+    comment: str
+    waiting: int
+
+
+class Windows(Struct):
+    windows: tuple[Window, ...]
 
 
 class Server(NamedTuple):
@@ -108,11 +126,11 @@ def _owner(options: argparse.Namespace) -> str:
 
 async def _open(options: argparse.Namespace, server: Server) -> int:
     found = await _renewed(options, server)
-    print(f"{found['name']} is open until {found['ends_at']}, for {', '.join(found['severities'])}")
+    print(f"{found.name} is open until {found.ends_at}, for {', '.join(found.severities)}")
     return 0
 
 
-async def _renewed(options: argparse.Namespace, server: Server) -> Any:
+async def _renewed(options: argparse.Namespace, server: Server) -> Window:
     from sidecar.watch.running import ask  # noqa: PLC0415 - as above
 
     body = {
@@ -122,7 +140,7 @@ async def _renewed(options: argparse.Namespace, server: Server) -> Any:
         "lease": options.lease,
         "comment": options.comment,
     }
-    return await ask(server.url, "POST", PATH, server.secret, body | _severities(options))
+    return await ask(server.url, "POST", PATH, Window, server.secret, body | _severities(options))
 
 
 def _severities(options: argparse.Namespace) -> dict[str, Any]:
@@ -134,19 +152,20 @@ async def _end(options: argparse.Namespace, server: Server) -> int:
     from sidecar.watch.running import ask  # noqa: PLC0415 - as above
 
     query = f"?owner={quote(options.owner, safe='')}" if options.owner else ""
-    found = await ask(server.url, "DELETE", f"{PATH}/{quote(options.name, safe='')}{query}", server.secret)
-    print(f"{found['name']} has ended: {found['waiting']} alert(s) that waited are decided now")
+    path = f"{PATH}/{quote(options.name, safe='')}{query}"
+    found = await ask(server.url, "DELETE", path, Window, server.secret)
+    print(f"{found.name} has ended: {found.waiting} alert(s) that waited are decided now")
     return 0
 
 
 async def _list(_: argparse.Namespace, server: Server) -> int:
     from sidecar.watch.running import ask  # noqa: PLC0415 - as above
 
-    windows = (await ask(server.url, "GET", PATH, server.secret))["windows"]
+    windows = (await ask(server.url, "GET", PATH, Windows, server.secret)).windows
     for one in windows:
-        comment = f"  {one['comment']}" if one["comment"] else ""
-        where = f"{', '.join(one['severities'])} {{{', '.join(one['matchers'])}}}"
-        print(f"{one['name']}  until {one['ends_at']}  of {one['owner']}  {one['waiting']} waiting  {where}{comment}")
+        comment = f"  {one.comment}" if one.comment else ""
+        where = f"{', '.join(one.severities)} {{{', '.join(one.matchers)}}}"
+        print(f"{one.name}  until {one.ends_at}  of {one.owner}  {one.waiting} waiting  {where}{comment}")
     if not windows:
         print("no window is open")
     return 0

@@ -41,6 +41,9 @@ class HistoryAlert(Struct, frozen=True):
     answered_at: float | None = None  # when people said what it was, where that is on record
 
 
+LONGEST_LINE: Final = 32 << 20  # bytes; a file without line ends is not to fill the memory
+
+
 class _Line(Struct):
     labels: dict[str, str]
     starts_at: str = field(name="startsAt")
@@ -61,14 +64,21 @@ def stream_history(path: Path) -> Iterator[HistoryAlert]:
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for line in lines:
+            while line := lines.readline(LONGEST_LINE):
                 number += 1
-                yield _alert(decoder.decode(readable(line) if b"\\u" in line else line))
+                yield _alert(decoder.decode(_whole(line)))
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise SidecarError(f"{path}, line {number}: {error}") from None
     except (EOFError, OSError, zlib.error) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise SidecarError(f"{path} cannot be read after line {number}: {why}") from None
+
+
+def _whole(line: bytes) -> bytes:
+    """A line that was read to its end, made readable. Raises ValueError."""
+    if len(line) == LONGEST_LINE:
+        raise ValueError(f"longer than {LONGEST_LINE >> 20} MiB: write one alert on each line")
+    return readable(line) if b"\\u" in line else line
 
 
 def _alert(line: _Line) -> HistoryAlert:

@@ -51,6 +51,8 @@ def _run(options: argparse.Namespace) -> int:
     config = load(options.config)
     if options.action != "list" and not options.words:
         raise SidecarError(f"`silences {options.action}` needs an alertname, matchers NAME=VALUE, or a silence's id")
+    if options.action == "list" and options.words:
+        raise SidecarError(f"`silences list` lists all of them: did you mean `silences preview {options.words[0]}`?")
     work: dict[str, Callable[[Database], Awaitable[tuple[Any, str]]]] = {
         "list": listed,
         "preview": lambda database: preview(database, config, matchers_in(options.words), _seconds(options.since)),
@@ -92,6 +94,8 @@ def matchers_in(words: Sequence[str]) -> list[tuple[str, str]]:
     """Exact matchers; a word without `=` is an alertname. Raises SidecarError for what is no exact matcher."""
     found: dict[str, str] = {}
     for word in words:
+        if not word.isprintable():
+            raise SidecarError(f"{word!r} has a character in it that no terminal shows: write the matcher by hand")
         match = MATCHER.fullmatch(word if "=" in word else f"alertname={word}")
         if match is None or "!=" in word or "!~" in word:
             raise SidecarError(f"{word!r} is no exact matcher: write NAME=VALUE, e.g. alertname=HighLatency")

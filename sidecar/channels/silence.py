@@ -141,7 +141,7 @@ def _silences(url: str) -> str:
 def _decoded(response: Response) -> Any:
     try:
         return msgspec.json.decode(response.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -202,5 +202,5 @@ def parse_time(text: Any) -> float:
     """Seconds since the epoch of an RFC 3339 time; 0 for anything else."""
     try:
         return datetime.fromisoformat(str(text)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

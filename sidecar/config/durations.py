@@ -12,6 +12,7 @@ from sidecar.config.problems import Wrong
 _SECONDS = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[ywdhms])")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[ywdhms]))+")
+LONGEST = 100 * _SECONDS["y"]  # a moment this far away still has a date
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMG]i?B?|B?)")
 _FACTORS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "ki": 1024, "Mi": 1024**2, "Gi": 1024**3}
 
@@ -20,7 +21,7 @@ def parse_duration(value: Any) -> float:
     """Seconds of "30s", "5m", "1h30m", "4h", "90d", "2w"; a bare 0 is nothing, any other bare number has no unit."""
     if value == 0 and not isinstance(value, bool):
         return 0.0
-    if isinstance(value, float):  # a default, or a value that was read before
+    if isinstance(value, float) and 0 <= value <= LONGEST:  # a default, or a value that was read before
         return value
     text = str(value).strip()
     if text == "0":
@@ -30,7 +31,10 @@ def parse_duration(value: Any) -> float:
             f'did you mean "{text}s"?' if text.isdigit() else 'write a number and a unit: "30s", "5m", "1h30m", "90d"'
         )
         raise Wrong(f"{text!r} is not a duration", hint)
-    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if seconds > LONGEST:
+        raise Wrong("is longer than 100 years", 'write at most "100y"')
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

@@ -14,11 +14,17 @@ from sidecar.config.sections import Template
 
 MOST_STARTS = 20  # newest starts that the state keeps of an alert
 MOST_RULES = 100  # each costs time on every alert that is new
+MOST_STEPS = 2100  # of one pattern: x{1,1000} has as many; each may cost time on each character of an alert
 LONGEST_WINDOW = 86_400.0  # s: what is counted is kept in memory as long
 
 
 def _searchable(pattern: str) -> str:
-    compile_pattern(pattern)
+    compiled = compile_pattern(pattern)
+    if compiled.programsize > MOST_STEPS:
+        size = f"{compiled.programsize} steps of RE2; at most {MOST_STEPS} are searched quickly"
+        raise Wrong(f"is too large: {size}", "shorten its repeats: * or + costs next to nothing")
+    if compiled.search("") is not None and not pattern.strip("^$").startswith("."):
+        raise Wrong("is found in every text, even an empty one", 'write what to look for; ".+" for every alert')
     return pattern
 
 

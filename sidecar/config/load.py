@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from sidecar.config.problems import Problem, did_you_mean, explain
+from sidecar.config.problems import Problem, Where, did_you_mean, explain, path_of
 from sidecar.config.root import Config
 from sidecar.config.secrets import expand, read_files
 from sidecar.errors import ConfigError
@@ -36,6 +36,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_UNKEPT = re.compile("[\x00\ud800-\udfff]")
 _WITHOUT_SIXTIES = {
     "tag:yaml.org,2002:int": re.compile(r"[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+"),
     "tag:yaml.org,2002:float": re.compile(
@@ -69,7 +70,12 @@ def load(path: str | Path, env: Mapping[str, str] | None = None) -> Config:
 def loads(text: str, env: Mapping[str, str] | None = None, folder: Path = Path()) -> Config:
     """As `load`, from text; `*_file` paths start at `folder`."""
     problems: list[Problem] = []
-    expanded = expand(_raw(text), os.environ if env is None else env, problems)
+    try:
+        raw = _raw(text)
+        problems += _unkept(raw)
+        expanded = expand(raw, os.environ if env is None else env, problems)
+    except RecursionError:
+        raise ConfigError([("(the file)", "is nested without end", "look for a [ or an *alias too many")]) from None
     unset = {path for path, _, _ in problems}
     complete = read_files(Config, expanded, folder, problems)
     problems += _dangling(complete)
@@ -105,6 +111,19 @@ def _raw(text: str) -> dict[Any, Any]:
     if not isinstance(raw, dict):
         raise ConfigError([("(the file)", "must be a mapping of keys to values", "write e.g. mode: shadow")])
     return raw
+
+
+def _unkept(node: Any, where: Where = ()) -> Iterator[Problem]:
+    """Text that no database takes: it would come up again in reasons and titles, and no alert with it could be stored."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _unkept(key, where)
+            yield from _unkept(value, (*where, str(key)))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _unkept(value, (*where, index))
+    elif isinstance(node, str) and _UNKEPT.search(node):
+        yield path_of(where) or "(the file)", "has a NUL or half a character in it", "take the escape out of the text"
 
 
 def _yaml_hint(fault: yaml.MarkedYAMLError) -> str:

@@ -1,7 +1,8 @@
 """Alertmanager's matchers: `severity="CRITICAL"`, `alertname =~ "KEDA.*"`, with an absent label matching as empty.
 
 Alertmanager's regular expressions are Go's RE2, anchored at both ends. What RE2 refuses is refused here too, so that a
-matcher means the same in both places.
+matcher means the same in both places. And RE2 runs what could make Python's engine go back and forth for years: a pattern
+comes with a request too, and no pattern may hang the loop.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
+import re2
 from msgspec import Struct
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
@@ -35,6 +38,7 @@ _FOREIGN = (
 _ESCAPED_SIGN = re.compile(r"\\[^A-Za-z0-9]")
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|[^\]\\])*\]")
 _REPEAT = re.compile(r"\{[\d,]+\}")
+_CHOICE = re.compile(r"[*+?{(|]")  # with two of them, Python's engine may try every combination
 _MOST_REPEATS = 1000  # https://github.com/google/re2/wiki/Syntax
 
 
@@ -51,7 +55,12 @@ def compile_re2(pattern: str) -> re.Pattern[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return re.compile(pattern, re.ASCII)
+            compiled = re.compile(pattern, re.ASCII)
+        if _branches(pattern):
+            _automaton(pattern)
+        return compiled
+    except re2.error as fault:
+        raise Wrong(f"RE2 does not take it: {fault}", "make it shorter, or use two matchers") from None
     except (re.error, ValueError, FutureWarning, DeprecationWarning, OverflowError, RecursionError) as fault:
         raise Wrong(f"not a regular expression: {fault}", "escape special characters with a backslash") from None
 
@@ -66,6 +75,30 @@ def _bare(pattern: str) -> str:
     return _CLASS.sub("[x]", _ESCAPED_SIGN.sub("~", pattern))
 
 
+@lru_cache(maxsize=4096)
+def _branches(pattern: str) -> bool:
+    """Whether Python's engine might take more than one way through a text."""
+    return len(_CHOICE.findall(_bare(pattern))) > 1
+
+
+@lru_cache(maxsize=4096)
+def _automaton(pattern: str) -> Any:
+    """RE2's, anchored at both ends. Raises re2.error."""
+    options = re2.Options()
+    options.log_errors = False
+    made = re2.Set.FullMatchSet(options)
+    made.Add(pattern)
+    made.Compile()
+    return made
+
+
+def _fits(regex: re.Pattern[str], value: str) -> bool:
+    if _branches(regex.pattern):
+        text = value if value.isascii() else value.encode(errors="replace").decode()
+        return _automaton(regex.pattern).Match(text) is not None
+    return regex.fullmatch(value) is not None
+
+
 class Matcher(Struct, frozen=True):
     """One condition on one label."""
 
@@ -78,7 +111,7 @@ class Matcher(Struct, frozen=True):
         """Does it hold? An absent label is the empty string."""
         value = labels.get(self.name, "")
         if self.regex is not None:
-            return (self.regex.fullmatch(value) is not None) == (self.op == "=~")
+            return _fits(self.regex, value) == (self.op == "=~")
         return (value == self.value) == (self.op == "=")
 
     def __str__(self) -> str:

@@ -121,7 +121,7 @@ class Patterns:
         self._rules = [_Ready(name, rule) for name, rule in rules.items()]
         self._set = re2.Set.SearchSet(_options())
         for one in self._rules:
-            self._set.Add(f"(?m:{one.rule.pattern})")  # several texts are searched at once, one to a line
+            self._set.Add(f"(?m){one.rule.pattern}")  # several texts are searched at once, one to a line
         self._set.Compile()
         alone = tuple(n for n, one in enumerate(self._rules) if _ALONE.search(one.rule.pattern))
         self._always: frozenset[int] = frozenset(alone)

@@ -119,7 +119,12 @@ class Config(Section):
             filled["training"] = {**training, "schedule": schedule}
         zone = _nested(given, "time_based_routing", "business_hours", "timezone")
         digest = given.get("digest", {})
-        if isinstance(digest, dict) and "timezone" not in digest and zone in available_timezones():
+        if (
+            isinstance(digest, dict)
+            and "timezone" not in digest
+            and isinstance(zone, str)
+            and zone in available_timezones()
+        ):
             filled["digest"] = {**digest, "timezone": zone}
         return filled
 

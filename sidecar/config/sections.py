@@ -191,8 +191,8 @@ class Windows(Section):
 
     max_lease: Duration = 3600.0
     """The longest time that one request may ask for."""
-    most: int = Field(default=100, ge=1)
-    """How many may be open at once."""
+    most: int = Field(default=100, ge=1, le=1000)
+    """How many may be open at once. Each is compared with every alert."""
 
     @field_validator("max_lease")
     @classmethod
@@ -319,12 +319,14 @@ class DeliverySettings(Section):
 
 def _template(text: str) -> str:
     try:
-        names = [name for _, name, _, _ in Formatter().parse(text) if name is not None]
+        parts = [(name, spec, how) for _, name, spec, how in Formatter().parse(text) if name is not None]
     except ValueError as fault:
         raise Wrong(f"not a template: {fault}", "write labels in braces: {alertname}") from None
-    for name in names:
+    for name, spec, how in parts:
         if not name.isidentifier():
             raise Wrong(f"{{{name}}} is not a label", "write labels in braces: {alertname}")
+        if spec or how:
+            raise Wrong(f"{{{name}}} has a format, which is not read", f"write only the name: {{{name}}}")
     return text
 
 

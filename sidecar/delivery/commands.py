@@ -66,10 +66,10 @@ def _digest(options: argparse.Namespace) -> int:
 
 
 async def preview(config: Config, receiver: str, since: float, now: float) -> Bulletin:
-    """The digest of a receiver over the last `since` seconds. Raises StoreError."""
+    """The digest of a receiver over the last `since` seconds. Raises StoreError, and SidecarError for another version's."""
     from sidecar.delivery.digest import digest_of
     from sidecar.domain import DigestDue
-    from sidecar.store import digests
+    from sidecar.store import digests, schema
     from sidecar.store.digests import Span
     from sidecar.store.engine import Database, check_exists, open_engine
 
@@ -79,6 +79,8 @@ async def preview(config: Config, receiver: str, since: float, now: float) -> Bu
     check_exists(config.store.url)
     database = Database(open_engine(config.store.url))
     try:
+        if not await schema.is_current(database):
+            raise SidecarError("the database is of another version: start this version's `sidecar serve` first")
         async with database.read() as connection:
             span = Span(due.since, due.until, of)
             kept, folded = await digests.kept_back(connection, span), await digests.folded(connection, span)

@@ -1,6 +1,7 @@
 """An Alertmanager webhook's body -> alerts. Pure: bytes in, values out.
 
-What can be read is read: NUL and lone surrogates become U+FFFD (no database takes them), one alert that cannot be read is
+What can be read is read: NUL and lone surrogates become U+FFFD (no database takes them), and so do the two separators
+that keys of the state are joined by (two alerts could be made to look like one, or a key not to come apart again). One alert that cannot be read is
 set aside with its raw bytes and the others go on. Only a body that is no webhook at all raises PayloadError.
 """
 
@@ -67,17 +68,17 @@ _wire = msgspec.json.Decoder(Wire).decode
 _envelope = msgspec.json.Decoder(Envelope).decode
 _alert = msgspec.json.Decoder(WireAlert).decode
 
-# In this order: a valid pair, a lone surrogate, NUL, any other escape. Reading escape by escape keeps `\\u0000`, which is
+# In this order: a valid pair, a lone surrogate, NUL or a separator, any other escape. Reading escape by escape keeps `\\u0000`, which is
 # a backslash and five letters.
 _ESCAPE: Final = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000)|\\.",
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\u0000|\\u001[eEfF])|\\.",
     re.DOTALL,
 )
 
 
 def parse(body: bytes, now: float) -> Parsed:
     """Read a webhook received at `now`. Raises PayloadError with what to do about it."""
-    if b"\\u0000" not in body:
+    if is_plain(body):
         try:
             return _values(_wire(body), now)
         except (msgspec.DecodeError, OverflowError, ValueError, RecursionError):
@@ -85,8 +86,13 @@ def parse(body: bytes, now: float) -> Parsed:
     return _salvage(readable(body), now)
 
 
+def is_plain(body: bytes) -> bool:
+    """Whether nothing in it that JSON can be read with has to be replaced."""
+    return b"\\u0000" not in body and b"\\u001" not in body
+
+
 def readable(body: bytes) -> bytes:
-    """The body without a byte-order mark, invalid UTF-8, NUL and lone surrogates."""
+    """The body without a byte-order mark, invalid UTF-8, NUL, separators and lone surrogates."""
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         body = body.decode("utf-16", "replace").encode("utf-8", "replace")
     body = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").encode()
@@ -125,22 +131,22 @@ def _truncated(around: Wire | Envelope) -> int:
 def received_of(wire: WireAlert, around: Wire | Envelope, now: float) -> Received:
     """An alert as it came, received at `now`. Raises ValueError or OverflowError for a time that no clock shows."""
     labels = wire.labels
-    starts_at = _seconds(wire.starts_at) if wire.starts_at is not None else 0.0
+    starts_at = seconds_of(wire.starts_at) if wire.starts_at is not None else 0.0
     ends_at = None
     if wire.status == "resolved":
-        ends_at = _seconds(wire.ends_at) if wire.ends_at is not None else now
+        ends_at = seconds_of(wire.ends_at) if wire.ends_at is not None else now
         ends_at = min(ends_at, now) if ends_at > YEAR_ONE_ENDS else now
-    fingerprint = wire.fingerprint if _is_fingerprint(wire.fingerprint) else fingerprint_of(labels)
+    fingerprint = wire.fingerprint if is_fingerprint(wire.fingerprint) else fingerprint_of(labels)
     alert = Alert(fingerprint, labels, wire.annotations, max(0.0, starts_at), ends_at, wire.generator_url)
     return Received(alert, around.group_key, around.external_url, now)
 
 
-def _seconds(moment: datetime) -> float:
+def seconds_of(moment: datetime) -> float:
     """A time without a zone is UTC: in each replica's own zone it would be another episode on each."""
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _is_fingerprint(text: str) -> bool:
+def is_fingerprint(text: str) -> bool:
     return 0 < len(text) <= LONGEST_FINGERPRINT and text.isascii() and text.isalnum()
 
 

@@ -10,6 +10,7 @@ they are not given) waits until the window ends: by its lease, or by `DELETE /ap
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ LONGEST_NAME: Final = 100
 LONGEST_OWNER: Final = 200
 LONGEST_COMMENT: Final = 2000
 MOST_MATCHERS: Final = 50
+LONGEST_MATCHER: Final = 1000
 LEASE: Final = "10m"
 SEVERITIES: Final = ("INFO", "WARNING")
 logger = structlog.get_logger()
@@ -107,6 +109,10 @@ def _severities(given: tuple[str, ...], config: Config) -> tuple[str, ...]:
 
 
 def _matchers(given: tuple[str, ...]) -> tuple[str, ...]:
+    if len(given) > MOST_MATCHERS or any(len(text) > LONGEST_MATCHER or "\x00" in text for text in given):
+        raise PayloadError(
+            f"give at most {MOST_MATCHERS} `matchers`, with at most {LONGEST_MATCHER} characters each and no NUL"
+        )
     try:
         parsed = [parse_matcher(text) for text in split_matchers(list(given))]
     except Wrong as fault:
@@ -140,7 +146,7 @@ async def open_window(request: web.Request) -> web.Response:
         return web.json_response({"error": taken}, status=409)
     logger.info("window_opened", name=event.name, owner=event.owner, ends_at=event.ends_at)
     window = sidecar.decider.state.windows.get(event.name)
-    return as_json(_shown(event.name, window or _window(event), sidecar.decider.state))
+    return as_json(_shown(event.name, window or _window(event), _waiting(sidecar.decider.state)))
 
 
 def _window(event: WindowOpened) -> Window:
@@ -172,7 +178,7 @@ async def end_window(request: web.Request) -> web.Response:
         return web.json_response({"error": f"there is no open window {name!r}: it ended, or never was"}, status=404)
     if owner and owner != known.owner:
         return web.json_response({"error": f"{name} belongs to {known.owner}, not to {owner}"}, status=409)
-    shown = _shown(name, known, sidecar.decider.state)
+    shown = _shown(name, known, _waiting(sidecar.decider.state))
     try:
         await sidecar.decider.submit(Work(asks=(WindowClosed(now, name, f"ended for {owner or 'somebody'}"),)))
     except StoreError as error:
@@ -188,7 +194,11 @@ async def list_windows(request: web.Request) -> web.Response:
         return refused
     state, now = sidecar.decider.state, sidecar.clock()
     found = sorted((window.ends_at, name, window) for name, window in state.windows.items() if window.ends_at > now)
-    return as_json({"windows": [_shown(name, window, state) for _, name, window in found]})
+    shown, waiting = [], _waiting(state)
+    for _, name, window in found:
+        shown.append(_shown(name, window, waiting))
+        await asyncio.sleep(0)  # with thousands of alerts that wait, each window takes a while
+    return as_json({"windows": shown})
 
 
 def _refused(request: web.Request, sidecar: Sidecar) -> web.Response | None:
@@ -197,10 +207,14 @@ def _refused(request: web.Request, sidecar: Sidecar) -> web.Response | None:
     return None if sidecar.ready else web.json_response({"error": "starting or stopping"}, status=503)
 
 
-def _shown(name: str, window: Window, state: State) -> Shown:
+def _waiting(state: State) -> list[tuple[str, dict[str, str]]]:
+    """Severity and labels of the alerts that wait for a window."""
     held: Any = (state.holds.get(fingerprint) for fingerprint in state.holds.of_windows())
-    alerts = [hold.alert for hold in held if hold is not None]
-    waiting = sum(covers(window, severity_of(alert.labels), alert.labels) for alert in alerts)
+    return [(severity_of(hold.alert.labels), hold.alert.labels) for hold in held if hold is not None]
+
+
+def _shown(name: str, window: Window, alerts: list[tuple[str, dict[str, str]]]) -> Shown:
+    waiting = sum(covers(window, severity, labels) for severity, labels in alerts)
     return Shown(
         name, window.owner, window.matchers, window.severities, _stamp(window.opened_at), _stamp(window.ends_at),
         window.comment, waiting,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,7 +25,7 @@ from sidecar.config.sections import AlertmanagerPeer
 from sidecar.decider import Decider, Work
 from sidecar.domain import EpisodeEnded, Event, Pattern, SenderKnown
 from sidecar.errors import StoreError
-from sidecar.intake.webhook import readable
+from sidecar.intake.webhook import fingerprint_of, is_fingerprint, is_plain, readable, seconds_of
 from sidecar.state.silences import LASTING
 from sidecar.store import silences
 from sidecar.store.engine import Database
@@ -47,8 +48,10 @@ from sidecar.watch.sightings import (
 ANSWER_LIMIT: Final = 256 * 1024 * 1024  # bytes; 100,000 alerts are 70 MB
 CONNECT_SECONDS: Final = 5.0
 PIECE: Final = 20_000  # episodes looked through before others get their turn
+MOST_SILENCES: Final = 200  # that hide one alert and are looked at
 AT_ONCE: Final = 500  # alerts or events handed in together
 ALERTS: Final = "/api/v2/alerts?active=true&silenced=true&inhibited=true&unprocessed=true"
+T = TypeVar("T")
 logger = structlog.get_logger()
 
 
@@ -142,7 +145,8 @@ class Watcher:
             self._show(answer)
         known = await self._known()
         terms = Terms(watch.interval, watch.settled_after)
-        memory, seen = look(self._memory, answers, known, began, self._clock(), terms)
+        # in a thread, as reading is: with 100,000 alerts it takes a second
+        memory, seen = await asyncio.to_thread(look, self._memory, answers, known, began, self._clock(), terms)
         await self._hand_in(seen)
         self._memory = memory  # what could not be handed in is found again
         return seen
@@ -267,16 +271,25 @@ def _read(peer: str, at: float, status: bytes, alerts: bytes, listed: bytes) -> 
         peer,
         at,
         _up(status).uptime.timestamp(),
-        {one.fingerprint: _sighting(one) for one in _alerts(readable(alerts))},
-        {one.id: _standing(one) for one in _silences(readable(listed))},
+        {one.fingerprint: one for one in map(_sighting, _lenient(_alerts, alerts))},
+        {one.id: _standing(one) for one in _lenient(_silences, listed)},
     )
+
+
+def _lenient(decode: Callable[[bytes], list[T]], body: bytes) -> list[T]:
+    """What no database takes is replaced, when there is any: to look for it holds up everybody for half a second."""
+    if is_plain(body):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return decode(body)
+    return decode(readable(body))
 
 
 def _sighting(one: _Alert) -> Sighting:
-    starts_at, ends_at = one.starts_at.timestamp(), one.ends_at.timestamp()
-    return Sighting(
-        one.fingerprint, one.labels, one.annotations, starts_at, ends_at, one.generator_url, one.status.silenced
-    )
+    """As a webhook of it would be read: the two have to be one episode."""
+    starts_at, ends_at = max(0.0, seconds_of(one.starts_at)), seconds_of(one.ends_at)
+    name = one.fingerprint if is_fingerprint(one.fingerprint) else fingerprint_of(one.labels)
+    silenced = tuple(dict.fromkeys(one.status.silenced))[:MOST_SILENCES]
+    return Sighting(name, one.labels, one.annotations, starts_at, ends_at, one.generator_url, silenced)
 
 
 def _standing(one: _Silence) -> Standing:
@@ -284,9 +297,9 @@ def _standing(one: _Silence) -> Standing:
         one.id,
         one.status.state,
         frozenset((each.name, each.value, each.is_regex, each.is_equal) for each in one.matchers),
-        one.starts_at.timestamp(),
-        one.ends_at.timestamp(),
-        one.updated_at.timestamp(),
+        seconds_of(one.starts_at),
+        seconds_of(one.ends_at),
+        seconds_of(one.updated_at),
         one.created_by,
         one.comment,
     )

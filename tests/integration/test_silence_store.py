@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 
+from sidecar.__main__ import main
 from sidecar.config import Config
 from sidecar.domain import (
     Decided,
@@ -194,6 +195,24 @@ def test_only_exact_matchers_are_taken(word):
     """With what to write instead."""
     with pytest.raises(SidecarError, match="write NAME=VALUE"):
         matchers_in([word])
+
+
+@pytest.mark.parametrize("word", ["a=\udcff", "a=\x00", "a\x1fb"])
+def test_what_no_label_holds_is_no_matcher(word):
+    """Bytes of a terminal that are no text, and signs that nobody sees."""
+    with pytest.raises(SidecarError, match="no terminal shows"):
+        matchers_in([word])
+
+
+@pytest.mark.parametrize("command", [["digest"], ["silences"], ["backtest", "--each-rule"]])
+def test_a_store_of_another_version(command, tmp_path, capsys, monkeypatch):
+    """An empty file is one; the sentence says what makes it current."""
+    (tmp_path / "sidecar.db").touch()
+    config = tmp_path / "sidecar.yml"
+    config.write_text(f'store: {{url: "sqlite:///{tmp_path / "sidecar.db"}"}}')
+    monkeypatch.chdir(tmp_path)
+    assert main([*command, "--config", str(config)]) > 0
+    assert "another version: start this version's `sidecar serve` first" in capsys.readouterr().err
 
 
 def test_a_label_is_given_once():

@@ -12,7 +12,7 @@ import pytest
 from sidecar.config.sections import Watch
 from sidecar.domain import EpisodeEnded, SenderKnown
 from sidecar.store import log
-from sidecar.watch.alertmanager import Watcher
+from sidecar.watch.alertmanager import MOST_SILENCES, Watcher
 from tests.acceptance.world import alert, stamp, webhook
 from tests.fakes import FakeAlertmanager, FakeWebhook
 from tests.integration.running import QUICK, hooks, running
@@ -163,3 +163,35 @@ async def test_a_defect_does_not_end_the_loop(place, monkeypatch):
     await asyncio.sleep(2.5)
     running_on.cancel()
     assert len(times) >= 2
+
+
+@pytest.mark.parametrize("name", ["", "-", "a-1", "x" * 100_000, "a/b\x1f"])
+async def test_a_fingerprint_that_is_none(place, name):
+    """It is named by its labels, as in a webhook: episodes and keys of the database are made of it."""
+    looks, alertmanager, _ = place
+    alertmanager.alerts = [{**listed(sent("S"), "s1")[0], "fingerprint": name, "startsAt": "0001-01-01T00:00:00Z"}]
+    await looks.watcher().turn()
+    await looks.sidecar.caught_up()
+    (row,) = await looks.sidecar.rows("SELECT fingerprint, episode FROM episodes")
+    assert len(row["fingerprint"]) == 16
+    assert row["episode"].removeprefix(row["fingerprint"] + "-").isdigit()
+
+
+async def test_an_alert_that_thousands_of_silences_hide(place):
+    """The first of them are enough to know that it is hidden."""
+    looks, alertmanager, _ = place
+    alertmanager.alerts = listed(sent("S"), *map(str, range(20_000)))
+    began = time.perf_counter()
+    seen = await looks.watcher().turn()
+    assert (len(seen.received), len(seen.received[0].muted)) == (1, MOST_SILENCES)
+    assert time.perf_counter() - began < 5.0
+    assert (await looks.watcher().turn()).events == ()
+
+
+async def test_an_answer_nested_without_end(place):
+    """It cannot be read; the watcher goes on, and so does everything else."""
+    looks, alertmanager, _ = place
+    alertmanager.fail(always=(200, {}, '{"uptime": "2026-01-01T00:00:00Z", "config": ' + "[" * 200_000))
+    watcher = looks.watcher()
+    await watcher.turn()
+    assert looks.sidecar.parts.metrics.watch_up.labels(alertmanager.url.removeprefix("http://"))._value.get() == 0

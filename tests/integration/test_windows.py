@@ -209,3 +209,22 @@ async def test_run_keeps_the_window_open_as_long_as_its_command(sidecar, told):
 async def test_a_sidecar_that_is_not_there_is_named(capsys):
     assert await asyncio.to_thread(main, ["window", "list", "--url", "http://127.0.0.1:1"]) == 1
     assert "http://127.0.0.1:1 cannot be asked" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, {}, "<html>"), (200, {}, "null"), (200, {}, "[]"), (200, {}, '{"name": 5, "windows": [{}]}'), (200, {}, "[" * 99_999),
+        (302, {"Location": "/"}, ""), (500, {}, '{"error": {}}'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("action", [["list"], ["open", "--match", "a=b"], ["end"]])
+async def test_a_server_that_is_no_sidecar(people, answer, action, capsys):
+    """It ends with a sentence, whatever was answered."""
+    people.fail(always=answer)
+    options = [] if action == ["list"] else ["--name", "deploy"]
+    url = people.url.rpartition("/")[0] or people.url
+    code = await asyncio.to_thread(main, ["window", "--config", "none.yml", *action, *options, "--url", url])
+    assert code == 1
+    assert "sidecar" in (said := capsys.readouterr().err)
+    assert "--url" in said

@@ -22,6 +22,15 @@ def old(start: float, end: float, truth=None, **labels: str) -> HistoryAlert:
     return HistoryAlert({"alertname": "A", **labels}, start, end, {}, truth)
 
 
+def test_a_file_without_line_ends_does_not_fill_the_memory(tmp_path, monkeypatch):
+    """It is read up to a bound, and then it is no history."""
+    monkeypatch.setattr("sidecar.history.LONGEST_LINE", 200)
+    path = tmp_path / "history.jsonl"
+    path.write_text(line() + "\n" + " " * 10_000)
+    with pytest.raises(SidecarError, match="line 2: longer than"):
+        read_history(path)
+
+
 def told(alerts, horizon: float = float("inf"), voted_after: float | None = None):
     """(time, what, service) of each change, and the tally."""
     tally = Tally()

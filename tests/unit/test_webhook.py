@@ -104,6 +104,13 @@ def test_nul_and_lone_surrogates_become_replacement_characters():
     assert only(content).alert.labels == {"alertname": "\\u0000 \ufffd \ufffd \U0001f600 \ufffd"}
 
 
+@pytest.mark.parametrize("separator", ["001f", "001F", "001e"])
+def test_separators_of_keys_become_replacement_characters(separator):
+    """A label with one could make two alerts look like one, or a key that cannot be taken apart."""
+    content = body({**FIRING, "labels": {"alertname": "@", "pod": "a"}}).replace(b"@", rb"a\u" + separator.encode())
+    assert only(content).alert.labels == {"alertname": "a\ufffd", "pod": "a"}
+
+
 def test_invalid_utf8_becomes_replacement_characters():
     """Raw bytes that are no text, surrogates in UTF-8 among them."""
     content = body({**FIRING, "labels": {"alertname": "@"}}).replace(b"@", b"a\xff\xed\xa0\x80b")
