@@ -8,23 +8,9 @@ from msgspec.structs import replace
 
 from models.features import vector
 from models.statistics import Keys, Seen
-from sidecar.domain import (
-    Alert,
-    Decision,
-    EpisodeEnded,
-    EpisodeMuted,
-    EpisodeSeen,
-    EpisodeStarted,
-    EpisodeUnmuted,
-    Reason,
-    Received,
-    Scored,
-    Verdict,
-    episode_id,
-    severity_of,
-    severity_rank,
-)
+from sidecar.domain import Alert, Decision, Reason, Received, Scored, Verdict, episode_id, severity_of, severity_rank
 from sidecar.draft import Draft, scored_as
+from sidecar.events import EpisodeEnded, EpisodeMuted, EpisodeSeen, EpisodeStarted, EpisodeUnmuted
 from sidecar.rules.base import TELLS, Facts, guarded, open_incident, repeat, shared
 from sidecar.rules.maintenance import covers
 from sidecar.state import Episode, keys_of

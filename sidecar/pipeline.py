@@ -20,20 +20,9 @@ from msgspec.structs import replace
 from models.statistics import Keys
 from sidecar.arrival import end_forgotten, end_unsent, observe
 from sidecar.config import Config
-from sidecar.domain import (
-    Acknowledged,
-    Decision,
-    Delivery,
-    EpisodeEnded,
-    Event,
-    IncidentClosed,
-    Pattern,
-    Plan,
-    Swept,
-    Verdict,
-    Voted,
-)
+from sidecar.domain import Decision, Delivery, Pattern, Verdict
 from sidecar.draft import Draft, Inputs, scored_as
+from sidecar.events import Acknowledged, EpisodeEnded, Event, IncidentClosed, Plan, Swept, Voted
 from sidecar.release import release, release_freed
 from sidecar.rules import DUTIES, RULES, Batch, Due, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined

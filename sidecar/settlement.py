@@ -7,16 +7,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from sidecar.domain import (
-    Decided,
-    Decision,
-    Delivery,
-    Move,
-    Scored,
-    Verdict,
-    severity_rank,
-)
+from sidecar.domain import Decision, Delivery, Move, Scored, Verdict, severity_rank
 from sidecar.draft import Draft
+from sidecar.events import Decided
 from sidecar.rules.base import TELLS, guarded
 from sidecar.state import Episode, Incident
 

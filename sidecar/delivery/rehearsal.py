@@ -13,8 +13,9 @@ import structlog
 
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
-from sidecar.domain import Hides, Pattern, SilenceReplayed
+from sidecar.domain import Pattern
 from sidecar.errors import StoreError
+from sidecar.events import Hides, SilenceReplayed
 from sidecar.projector import Projector
 from sidecar.state import Silence
 from sidecar.store import projections, silences

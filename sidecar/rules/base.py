@@ -19,7 +19,6 @@ from sidecar.domain import (
     SEVERITY_RANK,
     Decision,
     Delivery,
-    Event,
     Gather,
     Move,
     Pattern,
@@ -28,6 +27,7 @@ from sidecar.domain import (
     SilenceRequest,
     Verdict,
 )
+from sidecar.events import Event
 from sidecar.state import EXACT, LIKE, Episode, State, key_of, pattern_of
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)

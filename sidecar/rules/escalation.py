@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sidecar.config.routing import Step
-from sidecar.domain import Delivery, Escalated
+from sidecar.domain import Delivery
+from sidecar.events import Escalated
 from sidecar.rules.base import Due, Facts, moment
 from sidecar.state import Escalation, Incident
 

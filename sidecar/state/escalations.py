@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.domain import Acknowledged, Decided, EpisodeEnded, Escalated, IncidentClosed, Swept, severity_rank
+from sidecar.domain import severity_rank
+from sidecar.events import Acknowledged, Decided, EpisodeEnded, Escalated, IncidentClosed, Swept
 from sidecar.state.dated import Dated
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from sidecar.domain import Alert, Decided, Delivered, Escalated, IncidentClosed, Swept, Verdict, severity_rank
+from sidecar.domain import Alert, Verdict, severity_rank
+from sidecar.events import Decided, Delivered, Escalated, IncidentClosed, Swept
 from sidecar.state.records import BY_SCORE, TRAINED, Hold, Incident, Told, forget
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from models.statistics import Keys
-from sidecar.domain import Decided, Regrouped, Swept, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import Decided, Regrouped, Swept
 from sidecar.state.records import forget
 
 if TYPE_CHECKING:

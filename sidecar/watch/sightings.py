@@ -12,16 +12,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sidecar.domain import (
-    Alert,
-    EpisodeUnmuted,
-    Event,
-    Mute,
-    Pattern,
-    Received,
-    SilenceChanged,
-    SilenceEnded,
-)
+from sidecar.domain import Alert, Mute, Pattern, Received
+from sidecar.events import EpisodeUnmuted, Event, SilenceChanged, SilenceEnded
 from sidecar.state.silences import mark_of
 
 SAME: Final = 2.0  # s: two ends of a silence this close are one, and an edit expires the old one this close to the new

@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from sidecar.config import Config
 from sidecar.decider import Decider, Work, restore
-from sidecar.domain import Alert, Received, Voted
+from sidecar.domain import Alert, Received
 from sidecar.errors import Disconnected, Refused, StoreError
+from sidecar.events import Voted
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.state import VERSION, State, keys_of
 from sidecar.store import log, projections, schema

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.config.sections import Watch
-from sidecar.domain import EpisodeEnded, SenderKnown
+from sidecar.events import EpisodeEnded, SenderKnown
 from sidecar.store import log
 from sidecar.watch.alertmanager import MOST_SILENCES, Watcher
 from tests.acceptance.world import alert, stamp, webhook

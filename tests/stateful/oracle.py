@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from sidecar.domain import (
+from sidecar.events import (
     Decided,
     Delivered,
     DigestDue,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.domain import Delivered, Delivery
+from sidecar.domain import Delivery
+from sidecar.events import Delivered
 from tests.stateful.books import INTERRUPTS, Broken, Firing, Telling
 from tests.stateful.configurations import Promise
 

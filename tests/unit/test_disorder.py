@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.domain import EpisodeEnded, Regrouped, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import EpisodeEnded, Regrouped
 from sidecar.pipeline import Inputs
 from tests.unit.stories import World
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sidecar.domain import Acknowledged, Delivered, Escalated, Plan
+from sidecar.events import Acknowledged, Delivered, Escalated, Plan
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from sidecar.telemetry import Metrics

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.domain import Delivered, SilenceAsked, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import Delivered, SilenceAsked
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES
 from sidecar.rules.base import Batch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.domain import Decided, Decision, Regrouped, Verdict
+from sidecar.domain import Decision, Verdict
+from sidecar.events import Decided, Regrouped
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from sidecar.state.regroup import REMEMBERED, kind_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.domain import WindowOpened
+from sidecar.events import WindowOpened
 from sidecar.pipeline import Inputs
 from tests.unit.stories import World
 from tests.unit.test_escalation import office

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.domain import EpisodeUnmuted, Pattern, SilenceChanged, SilenceEnded
+from sidecar.domain import Pattern
+from sidecar.events import EpisodeUnmuted, SilenceChanged, SilenceEnded
 from sidecar.state.silences import mark_of
 from sidecar.watch.sightings import (
     SEEN_AGAIN,

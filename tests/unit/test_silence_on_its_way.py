@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.domain import SilenceEnded, SilenceSettled, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import SilenceEnded, SilenceSettled
 from sidecar.pipeline import Inputs
 from tests.unit.stories import World
 from tests.unit.test_silences import NO_FOLDING, PATTERN, five_false

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.domain import (
+from sidecar.domain import Pattern, Verdict
+from sidecar.events import (
     Decided,
     EpisodeEnded,
     EpisodeMuted,
     EpisodeUnmuted,
     Hides,
-    Pattern,
     SenderKnown,
     SilenceAsked,
     SilenceChanged,
@@ -23,7 +23,6 @@ from sidecar.domain import (
     SilenceProposed,
     SilenceReplayed,
     SilenceSettled,
-    Verdict,
 )
 from sidecar.pipeline import Inputs
 from sidecar.state import STANDING, State, key_of

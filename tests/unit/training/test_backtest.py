@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import Config
-from sidecar.domain import SilenceAsked, SilenceReplayed
+from sidecar.events import SilenceAsked, SilenceReplayed
 from sidecar.replay import Answers, HistoryAlert, read_history
 from training.__main__ import main
 from training.backtest import backtest
