@@ -1,7 +1,8 @@
 """The suppression budget: at most a share of the alerts of a while may be suppressed, of all and of each alertname.
 
 It is a bound on what a wrong model, wrong votes or a wrong threshold can do. Only suppression counts, as the score or a
-repeated false positive brings it: a hold tells what still fires, and a maintenance window or a silence is a person's will.
+repeated false positive brings it: a hold tells what still fires, a maintenance window and a person's silence are a
+person's will, and our own silences have a budget of their own (`silences.budget`) and end early by what happens.
 """
 
 from __future__ import annotations
