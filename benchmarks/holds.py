@@ -13,7 +13,8 @@ import time
 from datetime import UTC, datetime
 
 from sidecar.config import Config
-from sidecar.domain import Alert, Plan, Received
+from sidecar.domain import Alert, Received
+from sidecar.events import Plan
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.pipeline import Inputs, plan
 from sidecar.scoring import Scorers

@@ -24,8 +24,8 @@ from sidecar.decider import Decider, restore
 from sidecar.delivery.rehearsal import Rehearsal
 from sidecar.delivery.ticker import Clock, Ticker
 from sidecar.delivery.worker import Worker
-from sidecar.domain import Plan
 from sidecar.errors import ConfigError, SidecarError, StoreError
+from sidecar.events import Plan
 from sidecar.intake.handlers import routes
 from sidecar.nightly import run_nightly
 from sidecar.projector import Projector

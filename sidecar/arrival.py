@@ -8,23 +8,11 @@ from msgspec.structs import replace
 
 from models.features import vector
 from models.statistics import Keys, Seen
-from sidecar.domain import (
-    Alert,
-    Decision,
-    EpisodeEnded,
-    EpisodeMuted,
-    EpisodeSeen,
-    EpisodeStarted,
-    EpisodeUnmuted,
-    Reason,
-    Received,
-    Scored,
-    Verdict,
-    episode_id,
-    severity_rank,
-)
+from sidecar.domain import Alert, Decision, Reason, Received, Scored, Verdict, episode_id, severity_of, severity_rank
 from sidecar.draft import Draft, scored_as
+from sidecar.events import EpisodeEnded, EpisodeMuted, EpisodeSeen, EpisodeStarted, EpisodeUnmuted
 from sidecar.rules.base import TELLS, Facts, guarded, open_incident, repeat, shared
+from sidecar.rules.maintenance import covers
 from sidecar.state import Episode, keys_of
 
 FORGET_SECONDS: Final = 60 * 86400.0  # idle keys leave the memory after this long
@@ -108,9 +96,24 @@ def _observe_repeat(received: Received, known: Episode, draft: Draft) -> None:
     if needs == "decide":
         draft.candidates.append((received, known.keys, known.episode))
         draft.observations.append(vector(draft.state.statistics, known.keys, alert.annotations, draft.now))
-    elif needs == "remind":
+    elif needs == "remind" and not _rests(alert, draft):
         scored = scored_as(draft.config, received, known.keys, known.episode)
         draft.ready.append(_reminder(scored, known, draft))
+
+
+def _rests(alert: Alert, draft: Draft) -> bool:
+    """Whether nobody is reminded of it now: a window covers it, or its route names nobody. A later repeat does."""
+    config, labels, severity = draft.config, alert.labels, severity_of(alert.labels)
+    if guarded(labels, severity, config):
+        return False
+    if not config.route(severity, labels, draft.now).receivers:
+        return True
+    if config.mode == "shadow":
+        return False
+    open_now = (window for window in draft.state.windows.values() if window.ends_at > draft.now)
+    return config.maintenance(severity, draft.now) is not None or any(
+        covers(window, severity, labels) for window in open_now
+    )
 
 
 def _mute(received: Received, draft: Draft) -> None:

@@ -18,8 +18,9 @@ from msgspec import Struct
 
 from sidecar import pipeline
 from sidecar.config import Config
-from sidecar.domain import Delivered, Event, Plan, Received, SilenceSettled, Voted
+from sidecar.domain import Received
 from sidecar.errors import Conflict, Disconnected, Refused, StoreError
+from sidecar.events import Delivered, Event, Plan, SilenceSettled, Voted
 from sidecar.pipeline import Inputs
 from sidecar.scoring import Scoring
 from sidecar.state import State

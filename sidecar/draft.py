@@ -10,7 +10,8 @@ from msgspec import Struct
 from models.features import pack
 from models.statistics import Keys
 from sidecar.config import Config
-from sidecar.domain import Decision, Delivered, Event, Reason, Received, Scored, SilenceSettled, Voted
+from sidecar.domain import Decision, Reason, Received, Scored
+from sidecar.events import Delivered, Event, SilenceSettled, Voted
 from sidecar.rules.base import exact_key, fold_keys, near_keys, text_key
 from sidecar.scoring import ANOMALY
 from sidecar.state import Episode, State, pattern_of

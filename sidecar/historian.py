@@ -19,21 +19,9 @@ from sidecar import pipeline
 from sidecar.arrival import FORGET_SECONDS
 from sidecar.config import Config
 from sidecar.decider import RACES
-from sidecar.domain import (
-    Decided,
-    Decision,
-    EpisodeEnded,
-    EpisodeSeen,
-    EpisodeStarted,
-    Event,
-    FeedbackKind,
-    Received,
-    Swept,
-    Verdict,
-    Voted,
-    episode_id,
-)
+from sidecar.domain import Decision, FeedbackKind, Received, Verdict, episode_id
 from sidecar.errors import Conflict, SidecarError, StoreError
+from sidecar.events import Decided, EpisodeEnded, EpisodeSeen, EpisodeStarted, Event, Swept, Voted
 from sidecar.history import Change
 from sidecar.pipeline import Inputs
 from sidecar.rules.base import Batch, Facts, changed, fold_keys, refined

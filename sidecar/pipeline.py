@@ -20,20 +20,9 @@ from msgspec.structs import replace
 from models.statistics import Keys
 from sidecar.arrival import end_forgotten, end_unsent, observe
 from sidecar.config import Config
-from sidecar.domain import (
-    Acknowledged,
-    Decision,
-    Delivery,
-    EpisodeEnded,
-    Event,
-    IncidentClosed,
-    Pattern,
-    Plan,
-    Swept,
-    Verdict,
-    Voted,
-)
+from sidecar.domain import Decision, Delivery, Pattern, Verdict
 from sidecar.draft import Draft, Inputs, scored_as
+from sidecar.events import Acknowledged, EpisodeEnded, Event, IncidentClosed, Plan, Swept, Voted
 from sidecar.release import release, release_freed
 from sidecar.rules import DUTIES, RULES, Batch, Due, Duty, Facts, Rule
 from sidecar.rules.base import changed, refined
@@ -115,9 +104,18 @@ def _scored(draft: Draft, scoring: Scoring) -> tuple[Decision, ...]:
     for (received, keys, episode), observation, score in zip(draft.candidates, draft.observations, scores, strict=True):
         known = score if score is not None and 0.0 <= score <= 1.0 else None  # what is no probability says nothing
         scored = scored_as(draft.config, received, keys, episode, observation, known, model)
-        decision = Decision(scored, Verdict.NOTIFY, f"i-{episode}", draft.waited.get(episode, ()))
+        own = _own_incident(episode, keys, draft)
+        decision = Decision(scored, Verdict.NOTIFY, own, draft.waited.get(episode, ()))
         decisions.append(decision if received.given is None else standing_in(decision, received.given))
     return tuple(decisions)
+
+
+def _own_incident(episode: str, keys: Keys, draft: Draft) -> str:
+    """The incident that an alert opens; a new name when the memory has forgotten the old one, which the outbox has not."""
+    name, known = f"i-{episode}", draft.state.episodes.get(keys.fingerprint)
+    if known is not None and known.incident and name not in draft.state.incidents:
+        return f"{name}-{int(draft.now * 1000)}"
+    return name
 
 
 # ----------------------------------------------------------------------------------------------------------------- refine

@@ -19,17 +19,8 @@ from msgspec import Struct, field
 
 from sidecar.config import Config
 from sidecar.decider import Work
-from sidecar.domain import (
-    Alert,
-    Decided,
-    EpisodeStarted,
-    FeedbackKind,
-    Plan,
-    Received,
-    Verdict,
-    Voted,
-    episode_id,
-)
+from sidecar.domain import Alert, FeedbackKind, Received, Verdict, episode_id
+from sidecar.events import Decided, EpisodeStarted, Plan, Voted
 from sidecar.history import HistoryAlert, read_history
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.state import State, keys_of

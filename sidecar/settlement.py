@@ -7,17 +7,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from sidecar.domain import (
-    Decided,
-    Decision,
-    Delivery,
-    Move,
-    Scored,
-    Verdict,
-)
+from sidecar.domain import Decision, Delivery, Move, Scored, Verdict, severity_rank
 from sidecar.draft import Draft
+from sidecar.events import Decided
 from sidecar.rules.base import TELLS, guarded
-from sidecar.state import Episode
+from sidecar.state import Episode, Incident
 
 
 def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -> Iterable[Delivery]:
@@ -31,7 +25,7 @@ def settle(decisions: Sequence[Decision], moves: Iterable[Move], draft: Draft) -
         told.setdefault(name, _Telling())
     for episode in draft.ended:
         incident = draft.state.incidents.get(_incident_of(episode, draft))
-        if incident is not None and incident.first_told is not None:
+        if incident is not None and incident.heard:
             told.setdefault(_incident_of(episode, draft), _Telling())
     for name, telling in told.items():
         yield from _deliveries(name, telling, draft)
@@ -77,8 +71,7 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
     held, gather = decision.verdict is Verdict.HOLD, decision.gather if tells else None
     came_from = _came_from(scored.episode, decision.incident, draft)
     kind = "reminder" if decision.reasons and decision.reasons[-1].rule == "exact_deduplication" else "raise"
-    refires = tells and incident is not None and incident.firing == 0 and bool(incident.told)
-    asks = bool(tell) or refires or (bool(again) and kind == "raise")
+    asks = bool(tell) or (bool(again) and kind == "raise") or (tells and _asks_anew(decision, incident, draft))
     ack_by, domain = _acknowledged_by(scored, draft) if asks else (None, "")
     event = Decided(
         draft.now, scored.episode, decision.incident, decision.verdict, scored.pattern.severity, decision.reasons,
@@ -104,6 +97,15 @@ def _settle_one(decision: Decision, draft: Draft, told: dict[str, _Telling]) -> 
             calm = gather is not None and gather.calm
             urgent = over or (not calm and guarded(scored.alert.labels, scored.pattern.severity, draft.config))
             telling.urgent = telling.urgent or urgent
+
+
+def _asks_anew(decision: Decision, incident: Incident | None, draft: Draft) -> bool:
+    """Whether what joins without a word has to be acknowledged: all had cleared, or it is more urgent than what was told."""
+    if incident is None or not incident.told:
+        return False
+    known = draft.state.escalations.get(decision.incident)
+    severity = decision.scored.pattern.severity
+    return incident.firing == 0 or (known is not None and severity_rank(severity) > severity_rank(known.severity))
 
 
 def _acknowledged_by(scored: Scored, draft: Draft) -> tuple[float | None, str]:
@@ -136,14 +138,27 @@ def _move(move: Move, draft: Draft, told: dict[str, _Telling]) -> None:
     came_from = _came_from(known.episode, move.incident, draft)
     keys, gather = (move.gather.key,) if move.gather else (), move.gather
     verdict = Verdict.NOTIFY if move.opens else Verdict.FOLD
+    ack_by, domain = _still_waits(known, draft)
     event = Decided(
         draft.now, known.episode, move.incident, verdict, known.keys.severity, (move.reason,), keys, tell, (),
         receivers, title=gather.title if gather else "", settle=gather.settle if gather else 0.0, came_from=came_from,
+        ack_by=ack_by, domain=domain,
     )  # fmt: skip
+    over = target is not None and target.firing == 0 and move.incident not in draft.state.settling
     draft.record(event)
-    told.setdefault(move.incident, _Telling()).tell.update(dict.fromkeys(tell))
+    telling = told.setdefault(move.incident, _Telling())
+    telling.tell.update(dict.fromkeys(tell))
+    telling.urgent = telling.urgent or over  # what they have says that it is over
     if came_from:
         told.setdefault(came_from, _Telling())
+
+
+def _still_waits(known: Episode, draft: Draft) -> tuple[float | None, str]:
+    """When what nobody has acknowledged escalates: moving it is no answer to it."""
+    waits = draft.state.escalations.get(known.incident)
+    if waits is None or waits.due is None or severity_rank(known.keys.severity) < severity_rank(waits.severity):
+        return None, ""
+    return waits.due, waits.domain
 
 
 def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery]:
@@ -151,21 +166,23 @@ def _deliveries(name: str, telling: _Telling, draft: Draft) -> Iterable[Delivery
     if incident is None:
         return
     cleared = incident.firing == 0 and (not incident.settle or name in draft.closed)
-    for one in incident.reached:
+    for one in incident.heard:
         new, again = one.receiver in telling.tell, telling.again.get(one.receiver)
         for target, kinds in draft.config.targets(one.receiver):
-            if new:
+            if one.lost:
+                pass  # what was to interrupt them did not arrive; what they have is closed all the same
+            elif new:
                 yield _delivery(name, target, "notify", one.times, telling, draft)
             elif again is not None and again in kinds:
                 yield _delivery(name, target, again, one.times, telling, draft)
             elif not cleared and "update" in kinds:
                 yield _delivery(name, target, "update", draft.state.next_seq, telling, draft)
             elif not cleared and telling.urgent and "raise" in kinds:  # it cannot edit what people have
-                yield _delivery(name, target, "raise", draft.state.next_seq, telling, draft)
+                yield _delivery(name, target, "raise", f"row-{draft.state.next_seq}", telling, draft)
             if cleared and "resolve" in kinds:
                 yield _delivery(name, target, "resolve", incident.resolves, telling, draft)
 
 
-def _delivery(name: str, target: str, kind: str, n: int, telling: _Telling, draft: Draft) -> Delivery:
+def _delivery(name: str, target: str, kind: str, n: int | str, telling: _Telling, draft: Draft) -> Delivery:
     key = f"{name}/{target}/{kind}/{n}"
     return Delivery(key, target, name, kind, draft.since, max(1, telling.alerts))  # type: ignore[arg-type]

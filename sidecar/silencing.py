@@ -181,7 +181,8 @@ def _previewed(matchers: Any, hides: Any, hits: Any, against: list[str], now: fl
 
 async def end(database: Database, config: Config, words: Sequence[str]) -> tuple[dict[str, Any], str]:
     """End a silence of ours: recorded at once, and expired in Alertmanager by whoever serves. Raises SidecarError."""
-    from sidecar.domain import SilenceEnded, SilenceRequest
+    from sidecar.domain import SilenceRequest
+    from sidecar.events import SilenceEnded
     from sidecar.rules.base import silence_delivery
     from sidecar.store import log, silences
 

@@ -12,17 +12,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 import sidecar
-from sidecar.domain import (
-    SEVERITY_RANK,
-    Acknowledged,
-    Decision,
-    Escalated,
-    Plan,
-    Received,
-    SilenceEnded,
-    SilenceWithheld,
-    severity_of,
-)
+from sidecar.domain import SEVERITY_RANK, Decision, Received, severity_of
+from sidecar.events import Acknowledged, Escalated, Plan, SilenceEnded, SilenceWithheld
 from sidecar.state import State
 
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 3600)  # s; the promise is 30

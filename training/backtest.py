@@ -19,7 +19,7 @@ from sidecar import pipeline
 from sidecar.config import Config
 from sidecar.decider import Work
 from sidecar.delivery.rehearsal import BACK, objections
-from sidecar.domain import Decided, EpisodeEnded, EpisodeStarted, Hides, Plan, SilenceProposed, SilenceReplayed, Voted
+from sidecar.events import Decided, EpisodeEnded, EpisodeStarted, Hides, Plan, SilenceProposed, SilenceReplayed, Voted
 from sidecar.pipeline import Inputs
 from sidecar.replay import Answers, HistoryAlert, Replay, Result
 from sidecar.rules import RULES, Rule

@@ -14,7 +14,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sidecar.domain import Decided, Escalated, Plan, Reason, severity_rank
+from sidecar.domain import Reason, severity_rank
+from sidecar.events import Decided, Escalated, Plan
 from sidecar.history import HistoryAlert
 from sidecar.replay import Replay
 from sidecar.rules.base import TELLS

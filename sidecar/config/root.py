@@ -272,7 +272,7 @@ class Config(Section):
 
     @cached_property
     def _compared(self) -> dict[str, Compared]:
-        return {domain: self._compare(domain) for domain in ("", *self.domains)}
+        return {domain: self._compare(domain) for domain in ("", *self.domains, *self.grouping)}
 
     def _compare(self, domain: str) -> Compared:
         """What the operator's grouping keeps apart stays apart; a raised severity is seen to by the rule."""
@@ -286,7 +286,11 @@ class Config(Section):
 
     def compared(self, domain: str) -> Compared:
         """How alerts of a domain are compared by similarity."""
-        return self._compared.get(domain) or self._compare(domain)
+        known = self._compared.get(domain)
+        if known is not None:
+            return known
+        usual = self.group_for(domain) is _ANY_GROUP  # a `domain` label that no domain is configured for
+        return self._compared[""] if usual else self._compare(domain)
 
     @cached_property
     def patterns(self) -> Patterns | None:

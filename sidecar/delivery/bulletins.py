@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from sidecar.bulletin import Bulletin, Item
 from sidecar.config import Config
 from sidecar.delivery.digest import digest_of, ending_of, review_of
-from sidecar.domain import DigestDue, Message, ReviewDue, SilenceEnded
+from sidecar.domain import Message
+from sidecar.events import DigestDue, ReviewDue, SilenceEnded
 from sidecar.links import links_to
 from sidecar.store import digests, outbox, silences
 from sidecar.store.digests import Span

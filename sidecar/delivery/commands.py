@@ -68,7 +68,7 @@ def _digest(options: argparse.Namespace) -> int:
 async def preview(config: Config, receiver: str, since: float, now: float) -> Bulletin:
     """The digest of a receiver over the last `since` seconds. Raises StoreError, and SidecarError for another version's."""
     from sidecar.delivery.digest import digest_of
-    from sidecar.domain import DigestDue
+    from sidecar.events import DigestDue
     from sidecar.store import digests, schema
     from sidecar.store.digests import Span
     from sidecar.store.engine import Database, check_exists, open_engine

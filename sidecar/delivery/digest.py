@@ -14,7 +14,8 @@ import msgspec
 from sidecar.bulletin import Bulletin, Data, Item
 from sidecar.channels.prose import format_span, one_line
 from sidecar.config import Config
-from sidecar.domain import DigestDue, Pattern, ReviewDue, SilenceEnded, severity_rank
+from sidecar.domain import Pattern, severity_rank
+from sidecar.events import DigestDue, ReviewDue, SilenceEnded
 from sidecar.rules.base import moment
 from sidecar.state.silences import LASTING
 from sidecar.store.digests import MOST, Kept

@@ -13,8 +13,9 @@ import structlog
 
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
-from sidecar.domain import Hides, Pattern, SilenceReplayed
+from sidecar.domain import Pattern
 from sidecar.errors import StoreError
+from sidecar.events import Hides, SilenceReplayed
 from sidecar.projector import Projector
 from sidecar.state import Silence
 from sidecar.store import projections, silences
@@ -54,6 +55,9 @@ class Rehearsal:
                 await self.answer()
             except StoreError as error:
                 logger.warning("replay_delayed", why=str(error))
+                wait = AGAIN_SECONDS
+            except Exception:  # a silence is not written then: it must not end the process
+                logger.exception("replay_failed")
                 wait = AGAIN_SECONDS
             await asyncio.sleep(wait)
 

@@ -24,17 +24,9 @@ from sidecar.delivery.bulletins import answerable, bulletin_of, tappable
 from sidecar.delivery.context import Contexts
 from sidecar.delivery.message import compose
 from sidecar.delivery.pace import Pace
-from sidecar.domain import (
-    Delivered,
-    Message,
-    Outcome,
-    Rejected,
-    Retry,
-    Sent,
-    SilenceRequest,
-    SilenceSettled,
-)
+from sidecar.domain import Message, Outcome, Rejected, Retry, Sent, SilenceRequest
 from sidecar.errors import StoreError
+from sidecar.events import Delivered, SilenceSettled
 from sidecar.projector import Projector
 from sidecar.store import outbox, queries
 from sidecar.store.engine import Database

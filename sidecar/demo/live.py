@@ -89,6 +89,10 @@ class Stage:
             "receivers": [{"name": "default", "log_configs": [{}]}],
             "domains": {"demo": {"matchers": ['alertname=~".+"']}},
             "grouping": {"demo": QUICK},
+            # What people see over days happens within seconds here: each is an incident of its own all the same.
+            "deduplication": {
+                "strategies": {"fuzzy_match": {"enabled": False}, "temporal_correlation": {"enabled": False}}
+            },
             "training": {"nightly": False},
         }
         if self.binary:

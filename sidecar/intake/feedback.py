@@ -14,8 +14,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sidecar.domain import Feedback, FeedbackKind, Voted
+from sidecar.domain import Feedback, FeedbackKind
 from sidecar.errors import PayloadError, TooOld, UnknownEpisode
+from sidecar.events import Voted
 from sidecar.state import keys_of
 from sidecar.store import digests, outbox, queries
 from sidecar.store.engine import Database

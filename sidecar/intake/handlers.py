@@ -19,8 +19,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from sidecar.app_keys import SIDECAR, Sidecar
 from sidecar.decider import Work
-from sidecar.domain import Feedback, Received, Regrouped
+from sidecar.domain import Feedback, Received
 from sidecar.errors import AuthError, ConfigError, PayloadError, Refused, StoreError, TooOld, UnknownEpisode
+from sidecar.events import Regrouped
 from sidecar.intake import assessment, feedback, regroup, slack_events, webhook, windows
 from sidecar.intake.access import allowed as _allowed
 from sidecar.intake.access import as_json as _json

@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from sidecar.domain import Regrouped
 from sidecar.errors import PayloadError, UnknownEpisode
+from sidecar.events import Regrouped
 from sidecar.intake.feedback import LONGEST_NAME
 from sidecar.state.regroup import kind_of
 from sidecar.store import queries

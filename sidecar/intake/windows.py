@@ -25,8 +25,9 @@ from sidecar.config.durations import format_duration, parse_duration
 from sidecar.config.matchers import parse_matcher, split_matchers
 from sidecar.config.problems import Wrong
 from sidecar.decider import Work
-from sidecar.domain import SEVERITY_RANK, WindowClosed, WindowOpened, severity_of
+from sidecar.domain import SEVERITY_RANK, severity_of
 from sidecar.errors import PayloadError, StoreError
+from sidecar.events import WindowClosed, WindowOpened
 from sidecar.intake.access import allowed, as_json, body_of, unauthorized
 from sidecar.rules.maintenance import covers
 from sidecar.state import State, Window

@@ -19,7 +19,6 @@ from sidecar.domain import (
     SEVERITY_RANK,
     Decision,
     Delivery,
-    Event,
     Gather,
     Move,
     Pattern,
@@ -28,7 +27,8 @@ from sidecar.domain import (
     SilenceRequest,
     Verdict,
 )
-from sidecar.state import EXACT, LIKE, Episode, State, key_of
+from sidecar.events import Event
+from sidecar.state import EXACT, LIKE, Episode, State, key_of, pattern_of
 
 TELLS = (Verdict.NOTIFY, Verdict.FOLD)
 SLACK = 60.0  # s: Alertmanager's repeat comes when its own clock says so, a little before or after ours
@@ -195,16 +195,26 @@ def _text_key(layout: Compared, values: tuple[str | None, ...]) -> str:
 
 
 def near_keys(labels: dict[str, str], config: Config) -> tuple[str, ...]:
-    """What of the topology an alert belongs to, where folding does not see to it already."""
+    """What of the topology an alert belongs to, where folding does not see to it already. A service is one of its
+    namespace: every team has an `api`.
+    """
     get, cluster = labels.get, labels.get("cluster", "")
-    return tuple([f"{name}={cluster}/{value}" for name in config.near_labels if (value := get(name))])
+    there = f"{cluster}/{get('namespace', '')}"
+    return tuple(
+        [
+            f"{name}={there if name == 'service' else cluster}/{value}"
+            for name in config.near_labels
+            if (value := get(name))
+        ]
+    )
 
 
 def repeat(known: Episode, facts: Facts, every: float) -> str | None:
     """What an episode that is sent again needs: "remind" its people, "decide" it anew, or nothing.
 
     `every`: the domain's repeat_interval in seconds. An episode that nobody was told of is decided anew as often: a
-    suppressed alert that goes on firing gets another look, and one at once when its like was called real since.
+    suppressed alert that goes on firing gets another look, and one at once when its like was called real since, or the
+    silence of its pattern is over.
     """
     incident = facts.state.incidents.get(known.incident)
     told = max((one.at for one in incident.reached), default=None) if incident is not None else None
@@ -216,5 +226,13 @@ def repeat(known: Episode, facts: Facts, every: float) -> str | None:
         waited = facts.now - known.decided_at
         lost = known.verdict in (Verdict.NOTIFY, Verdict.FOLD)  # its message ended in the dead letters
         missed = facts.state.missed.get(known.keys.alertname, 0.0) > known.decided_at
-        return "decide" if lost or missed or waited >= every - SLACK else None
+        return "decide" if lost or missed or waited >= every - SLACK or _unsilenced(known, facts) else None
     return "remind" if facts.now - told >= every - SLACK else None
+
+
+def _unsilenced(known: Episode, facts: Facts) -> bool:
+    """Whether the silence that its pattern was waiting for when it was suppressed is over, or never came to be."""
+    if known.verdict != Verdict.SUPPRESS or not facts.state.silences:
+        return False
+    silence = facts.state.silences.get(key_of(pattern_of(known.keys)))
+    return silence is not None and silence.state in ("failed", "ended", "revoked") and silence.at > known.decided_at

@@ -17,7 +17,8 @@ import msgspec
 
 from sidecar.calendar import next_run
 from sidecar.config import Config
-from sidecar.domain import Delivery, DigestDue, ReviewDue, SilenceEnded, SilenceReported
+from sidecar.domain import Delivery
+from sidecar.events import DigestDue, ReviewDue, SilenceEnded, SilenceReported
 from sidecar.rules.base import Due, Facts
 from sidecar.state import State, key_of
 from sidecar.state.digests import OURS, Summed

@@ -1,8 +1,9 @@
 """Escalation: an incident that nobody acknowledges within its severity's SLA is told to the next role.
 
-Whoever votes on it, in any way and from any side, has it in hand. What clears need not be acknowledged. When all roles
-have been told, the same people are interrupted once more, and that is the end: an incident escalates at most once for
-each step. It runs as a duty: the time is recorded when people are told, and kept in `state.escalations`.
+Whoever votes on it, in any way and from any side, has it in hand. What clears need not be acknowledged; the time of what
+flaps, and is not over yet, runs on. When all roles have been told, the same people are interrupted once more, and that is
+the end: an incident escalates at most once for each step. It runs as a duty: the time is recorded when people are told, and
+kept in `state.escalations`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sidecar.config.routing import Step
-from sidecar.domain import Delivery, Escalated
+from sidecar.domain import Delivery
+from sidecar.events import Escalated
 from sidecar.rules.base import Due, Facts, moment
 from sidecar.state import Escalation, Incident
 

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Final
 
 from sidecar.config.matchers import Matcher, parse_matcher
-from sidecar.domain import Decision, Verdict, WindowClosed
+from sidecar.domain import Decision, Verdict
+from sidecar.events import WindowClosed
 from sidecar.rules.base import TELLS, Batch, Due, Facts, changed, refined
 from sidecar.state import BY_WINDOW, Window
 

@@ -16,7 +16,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from sidecar.domain import Decision, Move, Reason, Regrouped, Verdict, severity_rank
+from sidecar.domain import Decision, Move, Reason, Verdict, severity_rank
+from sidecar.events import Regrouped
 from sidecar.rules.base import TELLS, Batch, Facts, changed, refined
 from sidecar.state.regroup import kind_of, pairs_of
 

@@ -12,19 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sidecar.domain import (
-    CRITICAL,
-    Decision,
-    Hides,
-    Pattern,
-    SilenceAsked,
-    SilenceProposed,
-    SilenceReplayed,
-    SilenceRequest,
-    SilenceWithheld,
-    Verdict,
-    severity_rank,
-)
+from sidecar.domain import CRITICAL, Decision, Pattern, SilenceRequest, Verdict, severity_rank
+from sidecar.events import Hides, SilenceAsked, SilenceProposed, SilenceReplayed, SilenceWithheld
 from sidecar.rules.base import Batch, Due, Facts, changed, moment, refined, silence_delivery
 from sidecar.state import Ballot, Silence, key_of
 from sidecar.state.silences import EARLY, LASTING, evidence_of

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from sidecar.domain import Decision, Mute, Pattern, SilenceEnded, SilenceRequest, Verdict
+from sidecar.domain import Decision, Mute, Pattern, SilenceRequest, Verdict
+from sidecar.events import SilenceEnded
 from sidecar.rules.base import Batch, Due, Facts, changed, guarded, refined, silence_delivery
 from sidecar.state import STANDING, Silence
 from sidecar.state.silences import BY_OURS, LASTING, heat_now

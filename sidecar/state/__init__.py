@@ -17,7 +17,7 @@ import msgspec
 
 from models.statistics import Keys, Seen, Statistics
 from models.table import Table
-from sidecar.domain import EpisodeStarted, Event, SilenceEnded
+from sidecar.events import EpisodeStarted, Event, SilenceEnded
 from sidecar.state import (
     arrivals,
     digests,

@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from sidecar.domain import (
-    Decided,
-    DigestDue,
-    Reason,
-    ReviewDue,
-    SilenceAsked,
-    SilenceEnded,
-    SilenceReported,
-    Swept,
-    Verdict,
-)
+from sidecar.domain import Reason, Verdict
+from sidecar.events import Decided, DigestDue, ReviewDue, SilenceAsked, SilenceEnded, SilenceReported, Swept
 from sidecar.state.records import forget, key_of
 from sidecar.state.silences import BY_OURS
 

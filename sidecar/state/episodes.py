@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import replace
 
 from models.statistics import Keys, Seen
-from sidecar.domain import EpisodeEnded, EpisodeSeen, EpisodeStarted, Swept
+from sidecar.events import EpisodeEnded, EpisodeSeen, EpisodeStarted, Swept
 from sidecar.state.records import Episode, forget, keys_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.domain import Acknowledged, Decided, EpisodeEnded, Escalated, Swept, severity_rank
+from sidecar.domain import severity_rank
+from sidecar.events import Acknowledged, Decided, EpisodeEnded, Escalated, IncidentClosed, Swept
 from sidecar.state.dated import Dated
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ class Escalation(Struct, frozen=True, gc=False):
     acked_at: float | None = None
     domain: str = ""
     over: bool = False  # everybody has been told, and told again
+    rests: float | None = (
+        None  # when it would have escalated, had it not cleared; until an incident that gathers is over
+    )
 
 
 class Escalations(Dated[Escalation]):
@@ -58,7 +62,8 @@ def _told_more(known: Escalation, event: Decided) -> Escalation:
         due = None if known.over else event.ack_by
         return replace(known, told_at=event.at, due=due, acked_at=None)
     if known.due is None and known.acked_at is None and not known.over:  # it had cleared, and fires again
-        return replace(known, due=event.ack_by)
+        due = event.ack_by if known.rests is None else max(known.rests, event.at)  # flapping is no answer
+        return replace(known, due=due, rests=None)
     return known
 
 
@@ -88,7 +93,14 @@ def _rest(state: State, name: str) -> None:
         return
     incident = state.incidents.get(name)
     if incident is None or incident.firing == 0:
-        state.escalations.put(name, replace(known, due=None))
+        rests = known.due if incident is not None and incident.settle else None
+        state.escalations.put(name, replace(known, due=None, rests=rests))
+
+
+def _close(state: State, event: IncidentClosed) -> None:
+    known = state.escalations.get(event.incident)
+    if known is not None and known.rests is not None:
+        state.escalations.put(event.incident, replace(known, rests=None))
 
 
 def _sweep(state: State, _: Swept) -> None:
@@ -106,5 +118,6 @@ FOLDS: Final[dict[type, Callable[[State, Any], None]]] = {
     Acknowledged: _acknowledge,
     Escalated: _escalate,
     EpisodeEnded: _end,
+    IncidentClosed: _close,
     Swept: _sweep,
 }

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from sidecar.domain import Alert, Decided, Delivered, Escalated, IncidentClosed, Swept, Verdict, severity_rank
+from sidecar.domain import Alert, Verdict, severity_rank
+from sidecar.events import Decided, Delivered, Escalated, IncidentClosed, Swept
 from sidecar.state.records import BY_SCORE, TRAINED, Hold, Incident, Told, forget
 
 if TYPE_CHECKING:
@@ -135,9 +136,12 @@ def _deliver(state: State, event: Delivered) -> None:
     lost = event.outcome == "dead"
     if incident is None or event.kind == "update":
         return
-    if not any(one.receiver == event.receiver and one.lost != lost for one in incident.told):
+    if not any(one.receiver == event.receiver and (one.lost != lost or not one.has) for one in incident.told):
         return
-    told = tuple(replace(one, lost=lost) if one.receiver == event.receiver else one for one in incident.told)
+    told = tuple(
+        replace(one, lost=lost, has=one.has or not lost) if one.receiver == event.receiver else one
+        for one in incident.told
+    )
     reached = [one.at for one in told if not one.lost]
     first = (incident.first_told or min(reached)) if reached else None
     state.incidents.put(event.incident, replace(incident, told=told, first_told=first))
@@ -152,7 +156,7 @@ def _escalate(state: State, event: Escalated) -> None:
 
 def _sweep(state: State, event: Swept) -> None:
     before = event.before
-    forget(state.incidents, lambda incident: incident.last < before)
+    forget(state.incidents, lambda incident: incident.last < before and not incident.firing)
     forget(state.folding, lambda name: name not in state.incidents)
     forget(state.settling, lambda due: due < before)
     forget(state.kept, lambda times: times[-1] < before)
@@ -161,9 +165,11 @@ def _sweep(state: State, event: Swept) -> None:
 
 
 def _told_now(told: tuple[Told, ...], receivers: tuple[str, ...], at: float) -> tuple[Told, ...]:
-    times = {one.receiver: one.times for one in told}
+    before = {one.receiver: one for one in told}
     kept = tuple(one for one in told if one.receiver not in receivers)
-    return (*kept, *(Told(receiver, at, times.get(receiver, 0) + 1) for receiver in receivers))
+    nobody = Told("", at, 0)
+    now = ((receiver, before.get(receiver, nobody)) for receiver in receivers)
+    return (*kept, *(Told(receiver, at, one.times + 1, has=one.has) for receiver, one in now))
 
 
 def due(state: State) -> float | None:

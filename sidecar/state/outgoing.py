@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from sidecar.domain import Decided, Delivered, Swept
+from sidecar.events import Decided, Delivered, Swept
 from sidecar.state.records import forget
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from sidecar.domain import Decided, Swept, Tally, Verdict
+from sidecar.domain import Tally, Verdict
+from sidecar.events import Decided, Swept
 from sidecar.state.records import BY_SCORE, forget
 
 if TYPE_CHECKING:

@@ -37,6 +37,7 @@ class Told(Struct, frozen=True, gc=False, array_like=True):
     at: float  # when people were last interrupted there
     times: int
     lost: bool = False  # the message ended in the dead letters
+    has: bool = False  # a message of it arrived there, whatever became of later ones
 
 
 class Incident(Struct, frozen=True, gc=False):
@@ -65,6 +66,11 @@ class Incident(Struct, frozen=True, gc=False):
             if one.lost:
                 return tuple([told for told in self.told if not told.lost])
         return self.told
+
+    @property
+    def heard(self) -> tuple[Told, ...]:
+        """Who has a message of it, be it an older one: they are told when it is over."""
+        return tuple([one for one in self.told if one.has or not one.lost])
 
 
 class Hold(Struct, frozen=True, gc=False):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from models.statistics import Keys
-from sidecar.domain import Decided, Regrouped, Swept, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import Decided, Regrouped, Swept
 from sidecar.state.records import forget
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ def _regroup(state: State, event: Regrouped) -> None:
 
 
 def _survey(state: State) -> None:
-    """The kinds of all incidents as they are now."""
-    for known in list(state.episodes.values()):
+    """The kinds of all incidents as they are now, in the order of their decisions: a table has none that a restart keeps."""
+    for known in sorted(state.episodes.values(), key=lambda one: (one.decided_at, one.episode)):
         if known.incident and known.verdict in TOLD:
             _note(state, kind_of_keys(known.keys), known.incident)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sidecar.domain import SilenceWithheld, Swept
+from sidecar.events import SilenceWithheld, Swept
 from sidecar.state.records import forget, key_of
 
 if TYPE_CHECKING:

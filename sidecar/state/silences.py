@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.domain import (
-    Alert,
+from sidecar.domain import Alert, Mute, Verdict, severity_of, severity_rank
+from sidecar.events import (
     Decided,
     EpisodeEnded,
     EpisodeMuted,
@@ -23,7 +23,6 @@ from sidecar.domain import (
     EpisodeUnmuted,
     Event,
     Hides,
-    Mute,
     SenderKnown,
     SilenceAsked,
     SilenceChanged,
@@ -32,9 +31,6 @@ from sidecar.domain import (
     SilenceReplayed,
     SilenceSettled,
     Swept,
-    Verdict,
-    severity_of,
-    severity_rank,
 )
 from sidecar.state.records import key_of
 from sidecar.state.votes import Ballot

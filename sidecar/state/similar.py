@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from models.likeness import enter, leave
-from sidecar.domain import Decided, EpisodeEnded, Swept
+from sidecar.events import Decided, EpisodeEnded, Swept
 from sidecar.state.records import LIKE, forget
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from sidecar.domain import EpisodeStarted, Swept
+from sidecar.events import EpisodeStarted, Swept
 from sidecar.state.records import forget
 
 if TYPE_CHECKING:

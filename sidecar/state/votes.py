@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 from models.statistics import Keys
-from sidecar.domain import Decided, Swept, Verdict, Voted
+from sidecar.domain import Verdict
+from sidecar.events import Decided, Swept, Voted
 from sidecar.state.records import forget, key_of, pattern_of
 
 if TYPE_CHECKING:

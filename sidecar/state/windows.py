@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sidecar.domain import WindowClosed, WindowOpened
+from sidecar.events import WindowClosed, WindowOpened
 
 if TYPE_CHECKING:
     from sidecar.state import State

@@ -15,8 +15,9 @@ import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sidecar.domain import Delivery, Event, Swept
+from sidecar.domain import Delivery
 from sidecar.errors import Conflict
+from sidecar.events import Event, Swept
 from sidecar.store.engine import Database
 from sidecar.store.tables import log, shards, snapshots
 

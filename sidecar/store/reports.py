@@ -9,7 +9,8 @@ from msgspec import Struct
 from sqlalchemy import Subquery, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sidecar.domain import Event, Pattern, SilenceWithheld, Voted, severity_of
+from sidecar.domain import Pattern, severity_of
+from sidecar.events import Event, SilenceWithheld, Voted
 from sidecar.store import log as logged
 from sidecar.store.tables import attempts, decisions, episodes, incidents, log, outbox, silences, votes
 

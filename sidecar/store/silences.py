@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, and_, case, cast, distinct, exists
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sidecar.domain import Hides, Pattern
+from sidecar.domain import Pattern
+from sidecar.events import Hides
 from sidecar.state import NOISE, REAL
 from sidecar.store.engine import Database
 from sidecar.store.tables import (

@@ -54,7 +54,7 @@ log = Table(
     Column("shard", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("at", Double, nullable=False),
-    Column("body", Text, nullable=False),  # a JSON array of events (sidecar.domain.Event) of one batch, in order
+    Column("body", Text, nullable=False),  # a JSON array of events (sidecar.events.Event) of one batch, in order
     PrimaryKeyConstraint("shard", "seq"),
 )
 

@@ -23,8 +23,9 @@ from msgspec import Struct, field
 from sidecar.config import Config
 from sidecar.config.sections import AlertmanagerPeer
 from sidecar.decider import Decider, Work
-from sidecar.domain import EpisodeEnded, Event, Pattern, SenderKnown
+from sidecar.domain import Pattern
 from sidecar.errors import StoreError
+from sidecar.events import EpisodeEnded, Event, SenderKnown
 from sidecar.intake.webhook import fingerprint_of, is_fingerprint, is_plain, readable, seconds_of
 from sidecar.state.silences import LASTING
 from sidecar.store import silences
@@ -134,6 +135,8 @@ class Watcher:
                     await self.turn()
             except StoreError as error:
                 logger.warning("watch_delayed", why=str(error))
+            except Exception:  # webhooks are served without it: it must not end the process
+                logger.exception("watch_failed")
 
     async def turn(self) -> Seen:
         """Ask every peer, and hand in what is news."""

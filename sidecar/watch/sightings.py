@@ -12,16 +12,8 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sidecar.domain import (
-    Alert,
-    EpisodeUnmuted,
-    Event,
-    Mute,
-    Pattern,
-    Received,
-    SilenceChanged,
-    SilenceEnded,
-)
+from sidecar.domain import Alert, Mute, Pattern, Received
+from sidecar.events import EpisodeUnmuted, Event, SilenceChanged, SilenceEnded
 from sidecar.state.silences import mark_of
 
 SAME: Final = 2.0  # s: two ends of a silence this close are one, and an edit expires the old one this close to the new
@@ -294,8 +286,8 @@ def _judged(one: Ours, found: Standing, standing: Mapping[str, Standing], known:
 def _changes(one: Ours, found: Standing) -> list[str]:
     differs = {
         "end": abs(found.ends_at - one.ends_at) > SAME,
-        "matchers": found.matchers != one.matchers,
-        "author": found.created_by != one.created_by,
+        "matchers": bool(one.matchers) and found.matchers != one.matchers,  # older logs do not say them
+        "author": bool(one.created_by) and found.created_by != one.created_by,
         "comment": bool(one.mark) and mark_of(found.comment) != one.mark,
     }
     return [name for name, changed in differs.items() if changed]

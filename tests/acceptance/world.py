@@ -136,6 +136,11 @@ class World:
                 "max_backoff": "2s",
             },
             "training": {"nightly": False},
+            # tests send many alerts that look alike, to count what becomes of each
+            "storm": {"enabled": False},
+            "deduplication": {
+                "strategies": {"fuzzy_match": {"enabled": False}, "temporal_correlation": {"enabled": False}}
+            },
         }
         return {**copy.deepcopy(base), **changes}
 

@@ -14,7 +14,8 @@ from models.certificate import Certificate, Grant
 from models.features import FEATURES
 from models.prior import bundled
 from sidecar import arrival, release
-from sidecar.domain import Decision, Given, Plan, Verdict, severity_rank
+from sidecar.domain import Decision, Given, Verdict, severity_rank
+from sidecar.events import Plan
 from sidecar.pipeline import Inputs
 from sidecar.rules.base import guarded
 from sidecar.scoring import Scorers

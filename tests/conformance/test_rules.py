@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.domain import Decision, Plan, Verdict
+from sidecar.domain import Decision, Verdict
+from sidecar.events import Plan
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES, Batch, Facts, Rule
 from tests.unit.stories import World

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sidecar.__main__ import main
-from sidecar.domain import EpisodeEnded, EpisodeStarted, Event, Voted
+from sidecar.events import EpisodeEnded, EpisodeStarted, Event, Voted
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.store import log, projections, schema
 from sidecar.store.engine import Database, open_engine

@@ -17,8 +17,9 @@ from sidecar import pipeline
 from sidecar.cold_start import import_file
 from sidecar.config import Config
 from sidecar.decider import restore
-from sidecar.domain import Decided, Received, Swept
+from sidecar.domain import Received
 from sidecar.errors import SidecarError
+from sidecar.events import Decided, Swept
 from sidecar.historian import Historian
 from sidecar.history import Change, Tally, changes, stream_history
 from sidecar.intake.webhook import fingerprint_of

@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from sidecar.config import Config
 from sidecar.decider import Decider, Work, restore
-from sidecar.domain import Alert, Received, Voted
+from sidecar.domain import Alert, Received
 from sidecar.errors import Disconnected, Refused, StoreError
+from sidecar.events import Voted
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.state import VERSION, State, keys_of
 from sidecar.store import log, projections, schema
@@ -23,7 +24,10 @@ from sidecar.store.engine import Connection, Database, open_engine
 from tests.servers import Postgres, Process, _postgres_user
 from tests.unit.stories import NOON, Fixed
 
-CONFIG = Config.model_validate({"folding": {"labels": [], "group": False}})
+APART = {"fuzzy_match": {"enabled": False}, "temporal_correlation": {"enabled": False}}
+CONFIG = Config.model_validate(
+    {"folding": {"labels": [], "group": False}, "deduplication": {"strategies": APART}, "storm": {"enabled": False}}
+)
 
 
 class Clock:

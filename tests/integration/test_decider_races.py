@@ -10,7 +10,8 @@ import pytest
 
 from sidecar.config import Config
 from sidecar.decider import Decider, Work
-from sidecar.domain import Alert, EpisodeEnded, Received, Regrouped, WindowOpened
+from sidecar.domain import Alert, Received
+from sidecar.events import EpisodeEnded, Regrouped, WindowOpened
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.state import State
 from sidecar.store import schema

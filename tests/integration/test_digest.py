@@ -12,7 +12,8 @@ import pytest
 
 from sidecar.__main__ import main
 from sidecar.decider import Work
-from sidecar.domain import Delivery, Pattern, SilenceAsked, SilenceEnded, SilenceSettled
+from sidecar.domain import Delivery, Pattern
+from sidecar.events import SilenceAsked, SilenceEnded, SilenceSettled
 from sidecar.store.log import append
 from sidecar.why import tell
 from tests.acceptance.world import alert, webhook, within

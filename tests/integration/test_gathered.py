@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from sidecar.channels import email, pagerduty
 from sidecar.delivery.message import compose
-from sidecar.domain import DeliveryKind, Message, Plan
+from sidecar.domain import DeliveryKind, Message
+from sidecar.events import Plan
 from sidecar.pipeline import Inputs
 from sidecar.store import log, projections, queries, schema
 from sidecar.store.engine import Database, open_engine

@@ -12,18 +12,9 @@ import pytest
 import yaml
 
 from sidecar.__main__ import main
-from sidecar.domain import (
-    Decided,
-    EpisodeEnded,
-    EpisodeStarted,
-    Event,
-    Reason,
-    SilenceAsked,
-    SilenceSettled,
-    Verdict,
-    Voted,
-)
 from sidecar.domain import Pattern as Rule
+from sidecar.domain import Reason, Verdict
+from sidecar.events import Decided, EpisodeEnded, EpisodeStarted, Event, SilenceAsked, SilenceSettled, Voted
 from sidecar.reports.hourly import measure_once
 from sidecar.store import log, projections, reports, schema
 from sidecar.store.engine import Database, open_engine

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from sidecar.__main__ import main
-from sidecar.domain import Decided, Pattern, SilenceWithheld
+from sidecar.domain import Pattern
+from sidecar.events import Decided, SilenceWithheld
 from sidecar.store import log
 from sidecar.store.engine import Database
 from tests.acceptance.world import alert, webhook, within

@@ -10,23 +10,21 @@ from msgspec.structs import replace
 
 from sidecar.__main__ import main
 from sidecar.config import Config
-from sidecar.domain import (
+from sidecar.domain import Pattern, Reason, Verdict
+from sidecar.errors import SidecarError
+from sidecar.events import (
     Decided,
     EpisodeMuted,
     EpisodeStarted,
     Hides,
-    Pattern,
-    Reason,
     SilenceAsked,
     SilenceChanged,
     SilenceEnded,
     SilenceProposed,
     SilenceReplayed,
     SilenceSettled,
-    Verdict,
     Voted,
 )
-from sidecar.errors import SidecarError
 from sidecar.silencing import end, listed, matchers_in, preview
 from sidecar.store import log, projections, schema, silences
 from sidecar.store.engine import Database, open_engine

@@ -12,27 +12,24 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from sidecar.domain import (
+from sidecar.domain import Delivery, Pattern, Reason, Verdict
+from sidecar.errors import Conflict, Refused
+from sidecar.events import (
     Decided,
-    Delivery,
     EpisodeEnded,
     EpisodeMuted,
     EpisodeSeen,
     EpisodeStarted,
     Event,
     Hides,
-    Pattern,
-    Reason,
     SilenceAsked,
     SilenceChanged,
     SilenceEnded,
     SilenceProposed,
     SilenceReplayed,
     SilenceSettled,
-    Verdict,
     Voted,
 )
-from sidecar.errors import Conflict, Refused
 from sidecar.projector import Projector
 from sidecar.store import log, outbox, projections, queries, schema, tables
 from sidecar.store.engine import Database, open_engine

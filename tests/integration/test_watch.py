@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.domain import EpisodeEnded, SenderKnown
+from sidecar.config.sections import Watch
+from sidecar.events import EpisodeEnded, SenderKnown
 from sidecar.store import log
 from sidecar.watch.alertmanager import MOST_SILENCES, Watcher
 from tests.acceptance.world import alert, stamp, webhook
@@ -144,6 +145,24 @@ async def test_what_no_database_takes_is_made_readable(place):
     await looks.sidecar.caught_up()
     (row,) = await looks.sidecar.rows("SELECT labels FROM episodes")
     assert json.loads(row["labels"])["pod"] == "a\ufffdb\ufffd"
+
+
+async def test_a_defect_does_not_end_the_loop(place, monkeypatch):
+    """It is logged, and the next look goes on: webhooks are served all the time."""
+    looks, _, _ = place
+    watcher, times = looks.watcher(), []
+
+    async def broken() -> None:
+        times.append(time.time())
+        raise RuntimeError("a defect")
+
+    parts = looks.sidecar.parts
+    monkeypatch.setattr(watcher, "_config", lambda: parts.config.model_copy(update={"watch": Watch(interval=1.0)}))
+    monkeypatch.setattr(watcher, "turn", broken)
+    running_on = asyncio.create_task(watcher.run())
+    await asyncio.sleep(2.5)
+    running_on.cancel()
+    assert len(times) >= 2
 
 
 @pytest.mark.parametrize("name", ["", "-", "a-1", "x" * 100_000, "a/b\x1f"])

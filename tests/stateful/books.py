@@ -43,6 +43,7 @@ class Telling:
     first: float | None = None
     at: dict[str, float] = field(default_factory=dict)  # receiver -> when it was last interrupted
     lost: set[str] = field(default_factory=set)  # receivers whose message never arrived
+    has: set[str] = field(default_factory=set)  # receivers where some message arrived, whatever became of later ones
     live: dict[str, bool] = field(default_factory=dict)  # target -> whether it shows that something fires
     resolvable: set[str] = field(default_factory=set)
     settle: float = 0.0

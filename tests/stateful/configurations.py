@@ -45,6 +45,11 @@ class Promise(NamedTuple):
             hour += HOUR
         return hour
 
+    def reminds(self, labels: dict[str, str], severity: str, at: float, mode: str) -> bool:
+        """Whether people are reminded now of what they were told: not of what rests, by the operator's word."""
+        rests = mode != "shadow" and self.rest_ends(severity, at) > 0.0
+        return self.guards(labels, severity) or (self.delivers(severity, at) and not rests)
+
     def guards(self, labels: dict[str, str], severity: str) -> bool:
         """Whether an alert always reaches people."""
         return severity not in ("ERROR", "WARNING", "INFO") or any(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.domain import (
+from sidecar.domain import Mute, Pattern
+from sidecar.events import (
     EpisodeEnded,
     EpisodeUnmuted,
     Hides,
-    Mute,
-    Pattern,
     Regrouped,
     SilenceEnded,
     SilenceProposed,

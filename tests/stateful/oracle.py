@@ -9,9 +9,10 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from sidecar.domain import (
+from sidecar.events import (
     Decided,
     Delivered,
+    DigestDue,
     EpisodeEnded,
     EpisodeMuted,
     EpisodeSeen,
@@ -36,6 +37,7 @@ from tests.stateful.reality import Said
 from tests.stateful.tally import Tally
 
 RETRIED_WITHIN = 60.0  # s after an end was heard: what says that it fires still is late, afterwards it fires again
+DIGEST_WITHIN = 86_400.0  # s: there is one every day
 SILENCE_WINDOW = 30 * 86_400.0  # s: how far back votes count for a silence
 
 
@@ -60,9 +62,11 @@ class Oracle(Outgoing):
         self._again: set[tuple[str, str]] = set()  # (incident, receiver) that a decision of this plan interrupts anew
         self._escalated: set[tuple[str, str]] = set()  # likewise, by nobody's acknowledging it
         self.windows: dict[str, float] = {}  # deployment windows: name -> end
+        self.owed: dict[str, float] = {}  # receiver -> since when something was kept back that no digest told of
         self._must_tell: list[str] = []  # fingerprints that were said again: whoever lost them is told now
         self._due: set[str] = set()  # incidents that have to be reminded of
         self._either: set[str] = set()  # fingerprints of which news came that may be old or not
+        self._claimed: set[str] = set()  # fingerprints that only old news says fire
         self._unmoved: set[str] = set()  # fingerprints of which only old news came
 
     # --------------------------------------------------------------------------------------------------------- what is said
@@ -72,12 +76,16 @@ class Oracle(Outgoing):
         for one in said:
             fingerprint, fires = one.thing.fingerprint, one.alert.firing
             again = not fires and self.heard.get(fingerprint) == one.version  # an end that was heard already
-            if again and self.fires.get(fingerprint):  # of what old news opened: it may close it as well as not
+            claimed = not fires and fingerprint in self._claimed
+            if (again or claimed) and self.fires.get(
+                fingerprint
+            ):  # of what old news opened: it may close it as well as not
                 self._either.add(fingerprint)
             elif one.true and not again:
                 self._hear_true(fingerprint, fires, one.version, now, watched)
             elif fires and not self.fires.get(fingerprint) and self._claims(one, now):
                 self.fires[fingerprint] = True
+                self._claimed.add(fingerprint)
                 self._unmoved.discard(fingerprint)
             else:
                 self.fires.setdefault(fingerprint, False)
@@ -91,6 +99,7 @@ class Oracle(Outgoing):
 
     def _hear_true(self, fingerprint: str, fires: bool, version: int, now: float, watched: bool) -> None:
         self._unmoved.discard(fingerprint)
+        self._claimed.discard(fingerprint)
         if fires and self.fires.get(fingerprint) and not watched:
             self._must_tell.append(fingerprint)
             if self.heard.get(fingerprint) == version:
@@ -102,7 +111,10 @@ class Oracle(Outgoing):
         telling = self.tellings.get(known.incident) if known is not None else None
         if known is None or telling is None or known.verdict not in TELLS or not telling.reached():
             return
-        if now - max(telling.at[one] for one in telling.reached()) >= self.promise.repeat:
+        if any(until > now for until in self.windows.values()):
+            return  # it may wait for one of them
+        reminds = self.promise.reminds(known.labels, known.severity, now, self.mode)
+        if reminds and now - max(telling.at[one] for one in telling.reached()) >= self.promise.repeat:
             self._due.add(known.incident)
 
     # ---------------------------------------------------------------------------------------------------- what was recorded
@@ -152,6 +164,9 @@ class Oracle(Outgoing):
                 self._open(event.episode).muted.discard(event.silence_id)
             case Escalated():
                 self._escalate(event)
+            case DigestDue():
+                for receiver in event.of:
+                    self.owed.pop(receiver, None)
             case WindowOpened():
                 self.windows[event.name] = event.ends_at
             case WindowClosed():
@@ -241,6 +256,9 @@ class Oracle(Outgoing):
             return
         if verdict == "suppress" and rule == "silenced" and any(not one.startswith("ours") for one in firing.muted):
             return  # a person's silence is theirs
+        if verdict != "hold":
+            for receiver in event.receivers or ("",):
+                self.owed.setdefault(receiver, event.at)
         if self.promise.guards(firing.labels, firing.severity):
             raise Broken(f"{firing.severity} {event.episode} is kept back: {verdict} by {rule}")
         allowed = {"hold": self._may_hold, "suppress": self._may_suppress, "digest": self._may_digest}[verdict]
@@ -338,6 +356,8 @@ class Oracle(Outgoing):
                 raise Broken(f"Alertmanager sends {firing.episode}, and it is taken for silenced")
         self._must_tell.clear()
         self._check_counts(state)
+        if any(self.now - since > DIGEST_WITHIN for since in self.owed.values()):
+            raise Broken(f"what was kept back is in no digest: {self.owed}")
         for name, telling in self.tellings.items():
             self._check_live(name, telling, state)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.domain import Delivered, Delivery
+from sidecar.domain import Delivery
+from sidecar.events import Delivered
 from tests.stateful.books import INTERRUPTS, Broken, Firing, Telling
 from tests.stateful.configurations import Promise
 
@@ -52,7 +53,8 @@ class Outgoing:
 
     def _note_delivery(self, one: Delivery, telling: Telling) -> None:
         receiver, live = one.receiver.split("/")[0], telling.live.get(one.receiver, False)
-        told = receiver in telling.at and receiver not in telling.lost
+        lost = receiver in telling.lost
+        told = receiver in telling.at and (not lost or (one.kind == "resolve" and receiver in telling.has))
         if one.kind == "notify" and told and telling.at[receiver] < self.now:
             raise Broken(f"{one.receiver} is told of {one.incident} twice")
         escalated = (one.incident, receiver) in self._escalated
@@ -60,7 +62,7 @@ class Outgoing:
             raise Broken(f"{one.kind} of {one.incident} to {one.receiver}, who was not told")
         if one.kind == "reminder" and telling.at[receiver] < self.now:
             self._check_reminder(one, telling, receiver)
-        if one.kind == "resolve" and not live:
+        if one.kind == "resolve" and not live and not lost:
             raise Broken(f"{one.receiver} is told twice that {one.incident} is over")
         telling.live[one.receiver] = one.kind != "resolve"
         anew = escalated or (one.incident, receiver) in self._again
@@ -79,6 +81,8 @@ class Outgoing:
         telling = self.tellings.get(event.incident)
         if telling is None or event.kind in ("update", "silence", "digest"):
             return
+        if event.outcome != "dead":
+            telling.has.add(event.receiver)
         if event.outcome == "dead":
             telling.lost.add(event.receiver)
             telling.first = telling.first if telling.reached() else None  # nobody was told after all

@@ -33,6 +33,7 @@ class Thing:
     firing: bool = False
     start: float = 0.0
     end: float = 0.0
+    said: float = 0.0  # when a webhook said last, and truly, that it fires
     claimed: float = 0.0  # when old news said last that it fires
     muted: Mute | None = None  # the silence that keeps Alertmanager from sending it
 
@@ -80,7 +81,7 @@ class Reality:
 
     def stop(self, thing: Thing, now: float, ago: float) -> None:
         if thing.firing:
-            thing.end = max(now - ago, thing.start + 1.0, thing.end + 1.0)
+            thing.end = max(now - ago, thing.start + 1.0, thing.end + 1.0, thing.said)
             thing.firing, thing.version = False, thing.version + 1
 
     def say(self, things: list[Thing], now: float) -> tuple[Said, ...]:
@@ -96,6 +97,7 @@ class Reality:
 
     def _say(self, thing: Thing, now: float) -> Said:
         ends_at = None if thing.firing else thing.end
+        thing.said = now if thing.firing else thing.said
         alert = Alert(thing.fingerprint, thing.labels, {}, thing.start, ends_at)
         return Said(thing, thing.version, alert, f"g-{thing.labels['alertname']}", now)
 

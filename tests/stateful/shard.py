@@ -9,7 +9,7 @@ import msgspec
 
 from models.certificate import Certificate, Grant
 from sidecar.config import Config
-from sidecar.domain import Plan
+from sidecar.events import Plan
 from sidecar.pipeline import Inputs, plan
 from sidecar.state import State
 from sidecar.store.log import decode, encode

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.domain import Pattern, SilenceAsked, SilenceEnded, SilenceSettled, Voted
+from sidecar.domain import Pattern
+from sidecar.events import SilenceAsked, SilenceEnded, SilenceSettled, Voted
 
 NOISE = ("false_positive", "not_actionable")
 REAL = ("useful", "resolved")

@@ -5,16 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.domain import (
-    Delivered,
-    Delivery,
-    EpisodeStarted,
-    Given,
-    SilenceProposed,
-    SilenceRequest,
-    SilenceSettled,
-    Voted,
-)
+from sidecar.domain import Delivery, Given, SilenceRequest
+from sidecar.events import Delivered, EpisodeStarted, SilenceProposed, SilenceSettled, Voted
 from sidecar.pipeline import Inputs
 from sidecar.rules.digest import next_digest
 from sidecar.state import keys_of

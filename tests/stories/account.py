@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.config import Config
-from sidecar.domain import (
+from sidecar.domain import Delivery, SilenceRequest, Verdict
+from sidecar.events import (
     Acknowledged,
     Decided,
-    Delivery,
     DigestDue,
     EpisodeStarted,
     Escalated,
@@ -22,8 +22,6 @@ from sidecar.domain import (
     SilenceChanged,
     SilenceEnded,
     SilenceReplayed,
-    SilenceRequest,
-    Verdict,
     WindowClosed,
     WindowOpened,
 )

@@ -14,19 +14,8 @@ from msgspec.structs import replace
 from models.certificate import Certificate, Grant
 from sidecar.config import Config, loads
 from sidecar.delivery.rehearsal import objections
-from sidecar.domain import (
-    Alert,
-    Decision,
-    Delivered,
-    Delivery,
-    EpisodeStarted,
-    Event,
-    Hides,
-    Plan,
-    Received,
-    SilenceProposed,
-    SilenceReplayed,
-)
+from sidecar.domain import Alert, Decision, Delivery, Received
+from sidecar.events import Delivered, EpisodeStarted, Event, Hides, Plan, SilenceProposed, SilenceReplayed
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES, Batch, Facts, Rule

@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
-from sidecar.domain import (
+from sidecar.domain import FeedbackKind, Mute, Pattern, Received
+from sidecar.events import (
     Delivered,
     EpisodeEnded,
     Event,
-    FeedbackKind,
-    Mute,
-    Pattern,
-    Received,
     Regrouped,
     SilenceChanged,
     SilenceEnded,

@@ -8,19 +8,8 @@ from msgspec.structs import replace
 
 from models.certificate import Certificate
 from sidecar.config import Config
-from sidecar.domain import (
-    Alert,
-    Decision,
-    Delivered,
-    Hides,
-    Mute,
-    Pattern,
-    Plan,
-    Received,
-    SilenceReplayed,
-    SilenceSettled,
-    Voted,
-)
+from sidecar.domain import Alert, Decision, Mute, Pattern, Received
+from sidecar.events import Delivered, Hides, Plan, SilenceReplayed, SilenceSettled, Voted
 from sidecar.intake.webhook import fingerprint_of
 from sidecar.pipeline import Inputs, plan
 from sidecar.state import State, keys_of

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from msgspec.structs import replace
 
-from sidecar.domain import Decided, Decision, Received, Verdict
+from sidecar.domain import Decision, Received, Verdict
+from sidecar.events import Decided
 from sidecar.pipeline import Inputs
 from tests.unit.config.samples import SPECIFICATION
 from tests.unit.stories import Fixed, World

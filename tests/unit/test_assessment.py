@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from models.features import FEATURES, pack, vector
-from sidecar.domain import Decided
 from sidecar.errors import PayloadError
+from sidecar.events import Decided
 from sidecar.intake.assessment import MOST_ALERTS, classify, read, spot
 from sidecar.pipeline import Inputs
 from sidecar.scoring import Scorers

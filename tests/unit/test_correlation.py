@@ -50,7 +50,14 @@ def test_the_narrowest_part_comes_first():
     names(here, 2, namespace="shop", service="search")
     made = names(here, 3, namespace="shop", service="cart")
     assert [d.verdict for d in made] == [Verdict.FOLD] * 3  # the namespace had two
-    assert "service cart" in made[2].reasons[0].sentence
+    assert "service shop/cart" in made[2].reasons[0].sentence
+
+
+def test_a_service_is_one_of_its_namespace():
+    """Every team has an api: three of them that ail at once are three."""
+    here = world()
+    made = [here.fire(alertname=f"N{n}", instance=f"i{n}", service="api", namespace=f"team-{n}") for n in range(5)]
+    assert [d.verdict for d in made] == [Verdict.NOTIFY] * 5
 
 
 def test_slower_ones_other_clusters_and_other_values_stay_apart():
@@ -132,7 +139,7 @@ def test_an_hour_after_its_first_message_an_incident_takes_no_more():
 def test_what_is_kept_of_a_part_is_bounded_and_leaves_when_it_is_idle():
     here = world()
     names(here, KEPT + 20, 1.0, service="cart")
-    assert len(here.state.arrivals["service=/cart"]) == KEPT
+    assert len(here.state.arrivals["service=//cart"]) == KEPT
     here.now += 90 * 86400
     here.batch(Inputs(sweep_before=here.now - 86400))
     assert len(here.state.arrivals) == 0

@@ -12,17 +12,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from sidecar.domain import (
-    Delivery,
-    DigestDue,
-    Mute,
-    Pattern,
-    Reason,
-    SilenceAsked,
-    SilenceEnded,
-    SilenceReported,
-    Swept,
-)
+from sidecar.domain import Delivery, Mute, Pattern, Reason
+from sidecar.events import DigestDue, SilenceAsked, SilenceEnded, SilenceReported, Swept
 from sidecar.pipeline import Inputs
 from sidecar.rules.digest import LONGEST, next_digest
 from sidecar.rules.silenced import _sentence

@@ -12,7 +12,8 @@ from sidecar.channels import BY_NAME
 from sidecar.config import Config, loads, warnings
 from sidecar.delivery.bulletins import answerable
 from sidecar.delivery.digest import LISTED, digest_of, ending_of, review_of
-from sidecar.domain import DigestDue, Pattern, ReviewDue, SilenceEnded
+from sidecar.domain import Pattern
+from sidecar.events import DigestDue, ReviewDue, SilenceEnded
 from sidecar.links import read
 from sidecar.store.digests import MOST, Kept
 from sidecar.store.silences import SilenceRow

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.domain import EpisodeEnded, Regrouped, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import EpisodeEnded, Regrouped
 from sidecar.pipeline import Inputs
 from tests.unit.stories import World
 
@@ -172,3 +173,43 @@ def test_what_comes_back_to_an_incident_that_is_over_interrupts():
     again = world.fire(since=since)
     assert (again.verdict, again.incident) == (Verdict.NOTIFY, first.incident)
     assert world.kinds() == ["raise"]
+
+
+def test_an_incident_that_was_forgotten_is_not_opened_again_under_its_name():
+    """Its alert went on in another one for months: the outbox would take the new message for one that was sent."""
+    world = World()
+    since = world.now
+    first, second = world.fire(severity="critical"), world.fire(severity="critical", instance="i2")
+    keys = {delivery.dedup_key for delivery in world.last.deliveries}
+    pair = ("HighLatency\x1f\x1f", "HighLatency\x1f\x1f")
+    merged = (first.scored.episode,)
+    asked = Regrouped(world.now, "ada", first.incident, second.incident, together=True, episodes=merged, pairs=(pair,))
+    world.batch(Inputs(asks=(asked,)))
+    for _ in range(3):
+        world.now += 30 * 86_400.0
+        world.fire(since=since, severity="critical")
+        world.batch(Inputs(sweep_before=world.now - 60 * 86_400.0))
+    assert first.incident not in world.state.incidents
+    world.dead(second.incident)
+    world.now += 60
+    again = world.fire(since=since, severity="critical")
+    assert (again.verdict, again.incident == first.incident) == (Verdict.NOTIFY, False)
+    assert not keys & {delivery.dedup_key for delivery in world.last.deliveries}
+
+
+def test_two_reasons_to_interrupt_have_keys_of_their_own():
+    """One is counted by how often somebody was told, the other by the log's row: a second 2 would never be sent."""
+    teams = [{"name": "default", "msteams_configs": [{"webhook_url": "https://example.logic.azure.com/x"}]}]
+    world = World(receivers=teams)
+    since = world.now
+    world.fire(severity="critical")
+    world.now += 60
+    world.fire(severity="critical", alertname="DiskFull")  # row 2
+    (joined,) = world.last.deliveries
+    world.clear(since, severity="critical")
+    world.clear(since + 60, severity="critical", alertname="DiskFull")
+    world.now += 900
+    world.fire(severity="critical")  # interrupts a second time
+    (anew,) = world.last.deliveries
+    assert (joined.kind, anew.kind) == ("raise", "raise")
+    assert joined.dedup_key != anew.dedup_key

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sidecar.domain import Acknowledged, Escalated, Plan
+from sidecar.events import Acknowledged, Delivered, Escalated, Plan
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from sidecar.telemetry import Metrics
@@ -287,3 +287,80 @@ def test_idle_escalations_leave_the_memory_with_their_incident():
         world.now += 1e7
         world.batch(Inputs(sweep_before=world.now))
     assert len(world.state.escalations) == 0
+
+
+def test_what_goes_on_in_a_milder_aggregate_still_escalates_in_time():
+    """A CRITICAL alert that nobody acknowledged keeps its time when an INFO alert makes an aggregate of them."""
+    rules = {"pods": {"pattern": "PodFail", "threshold": 2, "window": "5m", "aggregate_as": "Pods failing"}}
+    here = office(aggregation_rules=rules, deduplication={"strategies": {"fuzzy_match": {"enabled": False}}})
+    here.fire(alertname="PodFail", severity="critical", instance="n1")
+    here.now += MINUTE
+    joined = here.fire(alertname="PodFail", severity="info", instance="n2")
+    assert (
+        here.state.episodes[
+            here.alert(alertname="PodFail", severity="critical", instance="n1").alert.fingerprint
+        ].incident
+        == joined.incident
+    )
+    assert here.state.escalations[joined.incident].due == at(NOON) + 5 * MINUTE
+    here.tick(4 * MINUTE)
+    assert [event.incident for event in here.last.events if isinstance(event, Escalated)] == [joined.incident]
+
+
+def flap(here: World, times: int) -> list[Escalated]:
+    """It fires for three minutes and is quiet for one, again and again; how that escalated."""
+    found: list[Escalated] = []
+    for _ in range(times):
+        since = here.now
+        here.fire(severity="critical", since=since)
+        for _ in range(3):
+            found += [event for event in here.tick(MINUTE).events if isinstance(event, Escalated)]
+        here.clear(since, severity="critical")
+        found += [event for event in here.tick(MINUTE).events if isinstance(event, Escalated)]
+    return found
+
+
+def test_what_flaps_escalates_though_it_clears_within_its_time():
+    """Its times to acknowledge do not begin anew with each start; a vote stops it as usual."""
+    here = office()
+    assert flap(here, 5)
+    acknowledged = office()
+    flap(acknowledged, 2)
+    since = acknowledged.now
+    acknowledged.vote(acknowledged.fire(severity="critical"), "ack")
+    acknowledged.now += MINUTE
+    acknowledged.clear(since, severity="critical")
+    acknowledged.now += MINUTE
+    assert not flap(acknowledged, 4)
+
+
+def test_what_has_been_quiet_for_long_has_its_whole_time_again():
+    """People were told that it is over; what fires then is news."""
+    here = office()
+    flap(here, 3)
+    here.tick(20 * MINUTE)
+    assert all(one.rests is None for one in here.state.escalations.values())
+
+
+def test_what_joins_a_milder_incident_without_a_word_has_its_own_time():
+    """People see a WARNING alert in the message about an INFO alert; nobody acknowledges it."""
+    here = World(severity_definitions={**DEFINITIONS, "WARNING": {"sla": "30m", "escalation": "immediate"}})
+    info = here.fire(alertname="A", severity="info")
+    here.now += MINUTE
+    joined = here.fire(alertname="B", severity="warning")
+    assert (joined.incident, here.kinds()) == (info.incident, ["update"])
+    assert here.state.escalations[info.incident].due == here.now + 30 * MINUTE
+    here.tick(31 * MINUTE)
+    assert any(isinstance(event, Escalated) for event in here.last.events)
+
+
+def test_a_message_that_arrived_is_closed_though_a_later_one_did_not():
+    """The escalation ended in the dead letters; the alert itself had been told, and is over."""
+    here = World(severity_definitions=DEFINITIONS)
+    told = here.fire(severity="critical")
+    here.batch(Inputs(outcomes=(Delivered(here.now, told.incident, "default", "notify", "sent"),)))
+    here.tick(5 * MINUTE)
+    here.batch(Inputs(outcomes=(Delivered(here.now, told.incident, "default", "raise", "dead"),)))
+    here.now += MINUTE
+    here.clear(told.scored.alert.starts_at, severity="critical")
+    assert here.kinds() == ["resolve"]

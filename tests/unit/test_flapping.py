@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.domain import Decided, Decision, IncidentClosed, Verdict
+from sidecar.domain import Decision, Verdict
+from sidecar.events import Decided, IncidentClosed
 from sidecar.pipeline import Inputs
 from tests.unit.stories import Fixed, World
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from sidecar.domain import Decided, Gather, IncidentClosed, Move, Reason, Verdict
+from sidecar.domain import Gather, Move, Reason, Verdict
+from sidecar.events import Decided, IncidentClosed
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES, Due
 from sidecar.state import State

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from sidecar.domain import Decided, Decision, Event, Given, Verdict
+from sidecar.domain import Decision, Given, Verdict
+from sidecar.events import Decided, Event
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from tests.unit.stories import World

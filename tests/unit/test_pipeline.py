@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.domain import Delivered, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import Delivered, SilenceAsked
 from sidecar.pipeline import Inputs, plan
 from sidecar.rules import RULES
 from sidecar.rules.base import Batch
@@ -402,9 +403,11 @@ def test_a_disputed_incident_counts_as_real():
 
 
 def test_shadow_mode_asks_for_no_silence():
+    """It replays what it would ask for, so as to say on later alerts that they would have been silenced."""
     world = World(mode="shadow", **NO_FOLDING)
     five_false(world)
-    assert len(world.state.silences) == 0
+    assert {silence.state for silence in world.state.silences.values()} == {"proposed"}
+    assert not any(isinstance(event, SilenceAsked) for events in world.log for event in events)
 
 
 def test_a_rule_that_raises_is_skipped_and_the_alert_told():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.domain import Decided, Decision, Regrouped, Verdict
+from sidecar.domain import Decision, Verdict
+from sidecar.events import Decided, Regrouped
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from sidecar.state.regroup import REMEMBERED, kind_of
@@ -210,3 +211,33 @@ def test_without_pairs_nothing_is_kept_of_kinds():
     here.fire(**A)
     here.fire(**B)
     assert (len(here.state.kinds), len(here.state.homes)) == (0, 0)
+
+
+def test_homes_do_not_depend_on_the_order_of_a_table():
+    """A replica that took a batch back holds the same: a kind's home is the incident it was told in last."""
+    here = World(
+        folding={"labels": [], "group": False}, deduplication={"strategies": {"fuzzy_match": {"enabled": False}}}
+    )
+    first = here.fire(**A)
+    here.now += 4000
+    newest, other = here.fire(**A, instance="i2"), here.fire(**B, instance="i3")
+    again = State.load(here.state.dump())
+    name = first.scored.alert.fingerprint
+    again.episodes.drop(name)
+    again.rollback()  # it is at the end of the table now
+    for state in (here.state, again):
+        state.fold(Regrouped(here.now, "ada", other.incident, "i-9", False, (), ((kind(B), kind(C)),)))
+        assert state.homes[kind(A)] == newest.incident
+
+
+def test_merged_into_what_had_cleared_it_is_told_where_no_message_can_be_edited():
+    """E-mails say that the other incident is over: one more says that it is not."""
+    mail = {"to": "a@example.org", "from": "b@example.org", "smarthost": "127.0.0.1:25"}
+    here = World(folding={"labels": [], "group": False}, receivers=[{"name": "default", "email_configs": [mail]}])
+    first = here.fire(**C)
+    here.now += 600
+    here.clear(first.scored.alert.starts_at, **C)
+    here.now += 60
+    second = here.fire(**B, instance="i2")
+    made = merge(here, second, first)
+    assert {(d.incident, d.kind) for d in made.deliveries} == {(first.incident, "raise"), (second.incident, "resolve")}

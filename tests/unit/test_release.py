@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from models.certificate import Certificate, Grant
-from sidecar.domain import Decided, Verdict
+from sidecar.domain import Verdict
+from sidecar.events import Decided
 from sidecar.state import State
 from tests.unit.stories import Fixed, World
 

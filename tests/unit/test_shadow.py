@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.domain import Decided, Decision, Hides, SilenceReplayed, SilenceWithheld, Verdict, Would
+from sidecar.domain import Decision, Verdict, Would
+from sidecar.events import Decided, Hides, SilenceReplayed, SilenceWithheld
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from sidecar.telemetry import Metrics

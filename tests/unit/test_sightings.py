@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.domain import EpisodeUnmuted, Pattern, SilenceChanged, SilenceEnded
+from sidecar.domain import Pattern
+from sidecar.events import EpisodeUnmuted, SilenceChanged, SilenceEnded
 from sidecar.state.silences import mark_of
 from sidecar.watch.sightings import (
     SEEN_AGAIN,
@@ -253,6 +254,14 @@ def test_one_that_was_edited_is_theirs(changes, word):
     assert isinstance(event, SilenceChanged)
     assert (event.state, event.silence_id) == ("theirs", "s1")
     assert word in event.why
+
+
+def test_one_that_an_older_version_asked_for_is_still_ours():
+    """Its log has neither matchers nor author: what is not known was not edited."""
+    old = ours(matchers=exact(()), created_by="")
+    assert judged(old, standing()) == []
+    (event,) = judged(old, standing(comment="mine now"))
+    assert event.state == "theirs"
 
 
 def test_an_edit_that_made_a_new_silence_is_followed():

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.domain import (
+from sidecar.domain import Pattern, Verdict
+from sidecar.events import (
     Decided,
     EpisodeEnded,
     EpisodeMuted,
     EpisodeUnmuted,
     Hides,
-    Pattern,
     SenderKnown,
     SilenceAsked,
     SilenceChanged,
@@ -21,10 +23,9 @@ from sidecar.domain import (
     SilenceProposed,
     SilenceReplayed,
     SilenceSettled,
-    Verdict,
 )
 from sidecar.pipeline import Inputs
-from sidecar.state import State, key_of
+from sidecar.state import STANDING, State, key_of
 from sidecar.state.silences import fresh
 from tests.unit.stories import World
 
@@ -461,3 +462,73 @@ def test_what_is_known_is_no_news():
     assert not fresh(world.state, EpisodeUnmuted(world.now, "e", "f", "s1"))
     world.ask(SenderKnown(world.now, "http://am"))
     assert not fresh(world.state, SenderKnown(world.now, "http://am"))
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "fire",
+                "raise",
+                "mute",
+                "ours",
+                "vote",
+                "real",
+                "unvote",
+                "replay",
+                "settle",
+                "tick",
+                "expire",
+                "edit",
+                "clear",
+            ]
+        ),
+        st.integers(0, 5),
+        st.integers(1, 20_000),
+    ),
+    max_size=50,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_the_state_of_silences_rebuilt_from_the_log_is_the_same(steps):
+    """Whatever happens in whatever order; and what is due comes to an end."""
+    rule = {"automation": {"auto_silence_patterns": {"enabled": True, "pattern_threshold": 2}}}
+    world, made = World(**NO_FOLDING, feedback_loop=rule), {}
+    for what, which, seconds in steps:
+        world.now += seconds
+        name = f"i{which}"
+        key, known = key_of(PATTERN), world.state.silences.get(key_of(PATTERN))
+        if what in ("fire", "raise"):
+            made[name] = world.fire(instance=name, severity="critical" if what == "raise" else "warning")
+        elif what in ("mute", "ours"):
+            found = world.mute("s1" if what == "ours" else "theirs", instance=name).decisions
+            made |= {name: found[0]} if found else {}
+        elif what in ("vote", "real", "unvote") and name in made:
+            world.vote(made[name], "useful" if what == "real" else "false_positive", retracted=what == "unvote")
+        elif what == "replay":
+            world.replay()
+        elif what == "settle" and known is not None and known.state == "asked":
+            world.silence()
+        elif what == "expire":
+            world.ask(SilenceEnded(world.now, PATTERN, "s1", "somebody", 0, "revoked"))
+        elif what == "edit" and key in world.state.silences:
+            world.ask(SilenceChanged(world.now, PATTERN, "s1", "theirs", world.now + 3600, "somebody"))
+        elif what == "clear" and name in made:
+            alert = made[name].scored.alert
+            world.ask(EpisodeEnded(world.now, made[name].scored.episode, alert.fingerprint, world.now))
+        world.tick()
+    rebuilt = State()
+    for row in world.log:
+        for event in row:
+            rebuilt.fold(event)
+        rebuilt.commit(rebuilt.seq + 1)
+    assert rebuilt.dump() == world.state.dump()
+    for _ in range(3):
+        world.tick()
+    due = world.state.next_due()
+    assert due is None or due > world.now, "a duty that is never done keeps the ticker busy"
+    standing = {key for key, one in world.state.silences.items() if one.state in STANDING}
+    assert {key for keys in world.state.hushed.values() for key in keys} == standing
+    assert set(world.state.freed) <= set(world.state.muted)

@@ -213,3 +213,11 @@ def test_the_index_is_always_that_of_the_open_incidents(steps):
         folded.commit(folded.seq + 1)
     assert folded.dump() == state.dump()
     assert State.load(state.dump()).dump() == state.dump()
+
+
+def test_a_domain_that_nobody_configured_is_compared_as_any_other():
+    """Made once, since every new alert asks; what its own grouping keeps apart stays apart all the same."""
+    config = World(grouping={"payments_domain": {"group_by": ["alertname", "region"]}}).config
+    assert config.compared("elsewhere") is config.compared("")
+    assert "region" in config.compared("payments").equal
+    assert "region" not in config.compared("elsewhere").equal

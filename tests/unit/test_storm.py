@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from sidecar.domain import Decision, Delivered, Verdict
+from sidecar.domain import Decision, Verdict
+from sidecar.events import Delivered
 from sidecar.pipeline import Inputs
 from sidecar.state import State
 from tests.unit.stories import Fixed, World

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sidecar.domain import Verdict, WindowClosed, WindowOpened
+from sidecar.domain import Verdict
+from sidecar.events import WindowClosed, WindowOpened
 from sidecar.pipeline import Inputs
 from sidecar.release import MOST
 from sidecar.state import State

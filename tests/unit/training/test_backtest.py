@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import Config
+from sidecar.events import SilenceAsked, SilenceReplayed
 from sidecar.replay import Answers, HistoryAlert, read_history
 from training.__main__ import main
 from training.backtest import backtest
@@ -140,3 +141,20 @@ def test_a_history_that_cannot_be_read_says_where(tmp_path, capsys):
     assert main(["backtest", str(tmp_path / "bad.jsonl"), "--out", str(tmp_path / "d")]) == 2
     assert "line 1" in capsys.readouterr().err
     assert main(["backtest", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "d")]) == 2
+
+
+def test_proposed_silences_are_replayed_over_what_is_known():
+    """Without a store, too: the noise gets a silence, with what it would have hidden; what is real gets none."""
+    found = []
+
+    def watch(_, plan) -> None:
+        found.extend(event for event in plan.events if isinstance(event, SilenceReplayed | SilenceAsked))
+
+    alerts = history(days=3)
+    settings = config(alertmanagers=[{"url": "http://127.0.0.1:9093"}], folding={"labels": [], "group": False})
+    backtest(alerts, settings, Answers(told_only=False), watch=watch)
+    replayed = [event for event in found if isinstance(event, SilenceReplayed)]
+    asked = [event for event in found if isinstance(event, SilenceAsked)]
+    assert {event.pattern.alertname for event in asked} == {"Flaky"}
+    assert all(event.hides.episodes >= event.hides.noise >= 5 and not event.hides.real for event in replayed)
+    assert "it would have hidden" in asked[0].comment
