@@ -5,10 +5,14 @@ have already is retitled where all of them are in it; else the newest alert open
 there, so that their own messages are closed. What matches later joins, and nobody is interrupted by it: but by a raised
 severity, as everywhere, and after `folding.for`. People are told that it is over when nothing of it has fired for the
 window, and five minutes at least.
+
+A title that names too much (a pod, a number) would make a message of every few alerts: a rule that opens as many
+aggregates as a storm has incidents opens no more for a while, and what it would have gathered is left to the storm.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
@@ -37,15 +41,18 @@ def aggregation(batch: Batch, facts: Facts) -> Batch:
     if not alike:
         return batch
     decisions, moves = list(batch.decisions), list(batch.moves)
+    opened: Counter[str] = Counter()  # by rule, in this batch
     for key, (found, places) in alike.items():
-        made, moved = _aggregate(key, found, [decisions[n] for n in places], facts)
+        made, moved = _aggregate(key, found, [decisions[n] for n in places], facts, opened)
         for n, decision in zip(places, made, strict=True):
             decisions[n] = decision
         moves += moved
     return replace(batch, decisions=tuple(decisions), moves=tuple(moves))
 
 
-def _aggregate(key: str, found: Found, alike: list[Decision], facts: Facts) -> tuple[list[Decision], list[Move]]:
+def _aggregate(
+    key: str, found: Found, alike: list[Decision], facts: Facts, opened: Counter[str]
+) -> tuple[list[Decision], list[Move]]:
     """The decisions on alerts of one aggregate, and what of earlier batches moves into it."""
     gather = Gather(key, found.title, max(found.rule.window, QUIET))
     name = gathering(key, facts)
@@ -64,8 +71,12 @@ def _aggregate(key: str, found: Found, alike: list[Decision], facts: Facts) -> t
     home = _home(earlier, alike, facts)
     if home is not None:
         return [gathered(decision, home, gather, reason, facts) for decision in counted], []
-    opened = _open(counted, gather, reason)
-    return opened, list(_moves(earlier, _opener(alike), gather, reason, facts))
+    if _too_many(found.name, facts, opened):
+        return counted, []
+    opened[found.name] += 1
+    return _open(counted, gather, reason, _opening(found.name, facts)), list(
+        _moves(earlier, _opener(alike), gather, reason, facts)
+    )
 
 
 def _home(earlier: Iterable[Counted], alike: Iterable[Decision], facts: Facts) -> str | None:
@@ -82,13 +93,27 @@ def _home(earlier: Iterable[Counted], alike: Iterable[Decision], facts: Facts) -
     return name if facts.now - incident.first_told <= facts.config.folding.for_ else None
 
 
+def _opening(name: str, facts: Facts) -> Tally:
+    return Tally(f"aggregates={name}", facts.config.storm.window)
+
+
+def _too_many(name: str, facts: Facts, opened: Counter[str]) -> bool:
+    """Whether a rule has opened so many aggregates lately that they are a storm of messages themselves."""
+    if not facts.config.storm.enabled:
+        return False
+    tally = _opening(name, facts)
+    rate = facts.state.rates.get(tally.key)
+    lately = rate.lately(facts.now, tally.window) if rate is not None else 0
+    return opened[name] + lately >= facts.config.storm.min_incidents
+
+
 def _opener(alike: list[Decision]) -> Decision:
     """The most severe: people are told how bad it is."""
     return max(alike, key=lambda decision: severity_rank(decision.scored.pattern.severity))
 
 
-def _open(alike: list[Decision], gather: Gather, reason: Reason) -> list[Decision]:
-    """A new incident of all of them."""
+def _open(alike: list[Decision], gather: Gather, reason: Reason, tally: Tally) -> list[Decision]:
+    """A new incident of all of them, which is counted."""
     opener = _opener(alike)
     name = f"i-{opener.scored.episode}"
     return [
@@ -98,6 +123,7 @@ def _open(alike: list[Decision], gather: Gather, reason: Reason) -> list[Decisio
             incident=name,
             reasons=(*decision.reasons, reason),
             gather=gather,
+            tallies=(*decision.tallies, tally) if decision is opener else decision.tallies,
         )
         for decision in alike
     ]

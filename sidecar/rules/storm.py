@@ -54,6 +54,7 @@ def storm(batch: Batch, facts: Facts) -> Batch:
             decisions[n] = replace(decisions[n], tallies=(*decisions[n].tallies, tally))
     if all(a is b for a, b in zip(decisions, batch.decisions, strict=True)):
         return batch
+    decisions = _with_company(batch.decisions, decisions, facts)
     if not opened:
         return replace(batch, decisions=tuple(decisions))
     moves = (*batch.moves, *_moves(opened, facts))
@@ -107,6 +108,31 @@ def _sheltered(
         opened[key] = (decision.incident, gather, reason)
         return replace(decision, reasons=(*decision.reasons, reason), gather=gather)
     return gathered(decision, name, gather, reason, facts)
+
+
+def _with_company(before: Iterable[Decision], after: list[Decision], facts: Facts) -> list[Decision]:
+    """What folds in this batch into an incident that goes on in the storm's goes there too: nobody would be told of it."""
+    went = {
+        old.incident: new
+        for old, new in zip(before, after, strict=True)
+        if old.verdict is Verdict.NOTIFY and new.verdict is Verdict.FOLD and not _is_told(old.incident, facts)
+    }
+    if not went:
+        return after
+    return [
+        gathered(one, host.incident, host.gather, host.reasons[-1], facts)
+        if one.verdict is Verdict.FOLD
+        and one.gather is None
+        and (host := went.get(one.incident)) is not None
+        and host.gather is not None
+        else one
+        for one in after
+    ]
+
+
+def _is_told(name: str, facts: Facts) -> bool:
+    incident = facts.state.incidents.get(name)
+    return incident is not None and incident.first_told is not None
 
 
 def _named(

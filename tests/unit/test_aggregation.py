@@ -223,3 +223,20 @@ def test_an_alert_that_no_rule_concerns_is_left_alone():
     decision = world.fire()
     assert decision.tallies == ()
     assert decision.gather is None
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_title_that_names_too_much_is_no_flood(together):
+    """Two hundred aggregates of one rule within minutes are a storm: the first fifty are told, and then the storm is."""
+    world = Pods(storm={"enabled": True}, deduplication={"strategies": {"fuzzy_match": {"enabled": False}}})
+    names = [f"ns{n}" for n in range(200)]
+    batches = [names] if together else [[name] for name in names]
+    decisions = []
+    for batch in batches:
+        pods = tuple(world.pod(f"{name}-{n}", name) for name in batch for n in range(5))
+        decisions += world.batch(Inputs(pods)).decisions
+        world.now += 0.5
+    assert {one.verdict for one in decisions} == {Verdict.NOTIFY, Verdict.FOLD}
+    assert 50 < sum(one.verdict is Verdict.NOTIFY for one in decisions) <= 110
+    told = {one.incident for one in decisions if one.verdict is Verdict.NOTIFY}
+    assert {one.incident for one in decisions} == told  # what folds has people who were told

@@ -78,6 +78,19 @@ def test_each_severity_has_its_own_and_its_first_alert_interrupts():
     assert ranks == {"CRITICAL": 3, "WARNING": 2, "INFO": 1}
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_what_folds_into_a_part_of_the_storm_goes_with_it(together):
+    """Five alerts in each of 200 namespaces, of which the last ones join the first: still one storm, not 200 messages."""
+    world = Storm()
+    groups = [[world.alert(instance=f"{n}-{k}", namespace=f"ns{n}") for k in range(5)] for n in range(200)]
+    decisions: list[Decision] = []
+    for batch in [[one for group in groups for one in group]] if together else groups:
+        decisions += world.batch(Inputs(tuple(batch))).decisions
+    told = {one.incident for one in decisions if one.verdict is Verdict.NOTIFY}
+    assert len(told) <= (1 if together else 51)
+    assert {one.incident for one in decisions} == told
+
+
 def test_severities_that_nobody_defined_are_one_and_as_urgent_as_critical():
     world = Storm()
     alerts = [world.alert(instance=f"i{n}", severity=f"sev{n}") for n in range(60)]
