@@ -56,6 +56,8 @@ async def votes_of(database: Database, feedback: Feedback, incident: str, now: f
     """The votes that this feedback is. Raises UnknownEpisode or TooOld, with what it was about."""
     async with database.read() as connection:
         found = await queries.find_episodes(connection, list(feedback.episodes), incident or None)
+        if incident and not found:  # a vote on a message whose alerts go on in another incident
+            found = await queries.gone_from(connection, incident, MOST_EPISODES)
     missing = set(feedback.episodes) - {row.episode for row in found}
     if missing or not found:
         raise UnknownEpisode(f"no such episode: {', '.join(sorted(missing)) or incident}")

@@ -143,19 +143,28 @@ async def _over(connection: AsyncConnection, incident: str) -> Over:
 async def _emptied(
     connection: AsyncConnection, incident: str, opened_at: float, goes_on_in: str, lines: int
 ) -> IncidentView:
-    """An incident of which nothing is left: what it had is in the one where it goes on, or went on from there."""
-    had = select(decisions.c.episode).where(decisions.c.incident == incident)
-    nearby = select(episodes.c.episode).where(episodes.c.incident == goes_on_in)
-    for names in (had.where(decisions.c.episode.in_(nearby)), had):  # the first is by an index, and nearly always finds
-        found = select(episodes).where(episodes.c.episode.in_(names)).order_by(episodes.c.starts_at.desc())
-        rows = [_row(EpisodeRow, row) for row in (await connection.execute(found.limit(lines))).mappings()]
-        if rows:
-            break
+    """An incident of which nothing is left."""
+    rows = await gone_from(connection, incident, lines)
     made = await decisions_of(connection, [row.episode for row in rows])
     titles = select(incidents.c.title).where(incidents.c.incident == goes_on_in)
     counts = select(func.count()).where(episodes.c.incident == goes_on_in)
     title = _counted((await connection.execute(titles)).scalar(), (await connection.execute(counts)).scalar_one())
     return IncidentView(incident, opened_at, 0, len(rows), rows, made, "", title or goes_on_in)
+
+
+async def gone_from(connection: AsyncConnection, incident: str, limit: int) -> list[EpisodeRow]:
+    """What an incident had that goes on elsewhere, newest first: in the one named there, or on from that."""
+    goes_on_in = select(incidents.c.goes_on_in).where(incidents.c.incident == incident)
+    if (await connection.execute(goes_on_in)).scalar() is None:
+        return []
+    had = select(decisions.c.episode).where(decisions.c.incident == incident)
+    nearby = select(episodes.c.episode).where(episodes.c.incident == goes_on_in.scalar_subquery())
+    for names in (had.where(decisions.c.episode.in_(nearby)), had):  # the first is by an index, and nearly always finds
+        found = select(episodes).where(episodes.c.episode.in_(names)).order_by(episodes.c.starts_at.desc())
+        rows = [_row(EpisodeRow, row) for row in (await connection.execute(found.limit(limit))).mappings()]
+        if rows:
+            return rows
+    return []
 
 
 def _counted(title: str | None, count: int) -> str:

@@ -66,6 +66,7 @@ async def test_a_forged_or_replayed_reaction_counts_for_nothing(world):
     await world.alertmanager.post([alert("FlakyProbe", **PATTERN)])
     await within(30, lambda: world.slack.messages)
     url, ref = f"{world.sidecar.url}/slack/events", world.slack.messages[0].ref
+    await within(10, lambda: rows(world.sidecar.store, "SELECT ref FROM messages"), "where the message is")
 
     secret, world.slack.signing_secret = world.slack.signing_secret, "not the secret"
     assert await world.slack.react(url, "UADA", "-1", ref) == 401

@@ -277,6 +277,7 @@ async def check_links(checked: Checked) -> None:
 
     for method in ("GET", "POST"):
         body = b"who=ada" if method == "POST" else None
+        await checked.sidecar.caught_up()
         assert await checked(method, page, body, filled=link(incident)) == 200
         assert await checked(method, page, body, filled="/v/forged") == 404
         assert await checked(method, page, body, filled=link("i-unknown-1")) == 404

@@ -180,3 +180,19 @@ async def test_it_is_remembered_after_a_restart(database_url):
         assert sidecar.parts.decider.state.dump() == before
         later = await fire(sidecar, "g", C)
         assert later[C][1] == first[A][1]
+
+
+async def test_a_vote_on_a_message_whose_alerts_went_elsewhere_counts_for_them(sidecar, slack):
+    """People see the old message still: what they say of it is said of the alerts that it had."""
+    first = await fire(sidecar, "g1", A) | await fire(sidecar, "g2", C, pod="other", service="other")
+    (episode, old), (_, new) = first[A], first[C]
+    assert old != new
+    await within(10, lambda: len(slack.messages) == 2)
+    assert (await regroup(sidecar, old, "merge", into=new))[0] == 200
+    await sidecar.caught_up()
+    vote = {"who": "ada", "kind": "useful", "incident": old}
+    status, text = await sidecar.request("POST", "/api/v2/feedback", json=vote)
+    assert (status, json.loads(text)) == (200, {"counted": 1})
+    await sidecar.caught_up()
+    said = await sidecar.rows("SELECT episode, who, kind FROM votes")
+    assert said == [{"episode": episode, "who": "ada", "kind": "useful"}]
