@@ -17,15 +17,13 @@ import gc
 import random
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.load import SERIAL, template
+from benchmarks.watch import Watch
 from models.features import FEATURES, vector
 from models.scorers import LightGBMScorer
 from models.statistics import Keys, Statistics
@@ -37,8 +35,6 @@ from sidecar.replay import Answers, read_history
 from sidecar.scoring import Scorers
 from sidecar.state import keys_of
 from training.backtest import backtest
-
-T = TypeVar("T")
 
 BATCH = 64
 LIMIT = 10.0  # us an alert
@@ -86,19 +82,6 @@ def asked(known: int, batch: int) -> list[tuple[Keys, dict[str, str]]]:
 def featured(known: Statistics, alerts: list[tuple[Keys, dict[str, str]]]) -> list[tuple[float, ...]]:
     """As the pipeline does it for each start."""
     return [vector(known, keys, notes, NOW, known.look(keys)) for keys, notes in alerts]
-
-
-class Watch:
-    """Seconds of the processor by what was done, of one round: waiting for a core that others use is nobody's work."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-
-    def __call__(self, name: str, work: Callable[[], T]) -> T:
-        began = time.thread_time()
-        done = work()
-        self.spent[name] = self.spent.get(name, 0.0) + time.thread_time() - began
-        return done
 
 
 def round_of(watch: Watch, known: Statistics, scorer: LightGBMScorer, count: int, batches: range) -> None:

@@ -19,9 +19,7 @@ import gc
 import random
 import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from msgspec import Struct
 from rapidfuzz import process
@@ -29,6 +27,7 @@ from rapidfuzz.distance import Indel
 from tqdm import tqdm
 
 from benchmarks.load import SERIAL, template
+from benchmarks.watch import Watch
 from models.likeness import BORDER
 from sidecar.app import GC_THRESHOLDS
 from sidecar.config import Config
@@ -40,8 +39,6 @@ from sidecar.rules.base import Batch, Facts
 from sidecar.rules.routing import routing
 from sidecar.rules.similarity import similarity
 from sidecar.state import State, keys_of
-
-T = TypeVar("T")
 
 BATCH = 64
 REPEAT = 10  # batches in a round
@@ -112,19 +109,6 @@ def asked(known: list[Place], batch: int) -> tuple[list[Received], list[Place | 
         other = Place(f"{word(draw, 6)}_{word(draw, 6)}", "elsewhere", word(draw, 12), crowded=False)
         made.append((twin or other).alert(f"p{batch}", "s" if n >= BATCH // 4 and twin else ""))
     return made, twins
-
-
-class Watch:
-    """Seconds of the processor by what was done, of one round."""
-
-    def __init__(self) -> None:
-        self.spent: dict[str, float] = {}
-
-    def __call__(self, name: str, work: Callable[[], T]) -> T:
-        began = time.thread_time()
-        done = work()
-        self.spent[name] = self.spent.get(name, 0.0) + time.thread_time() - began
-        return done
 
 
 class Found(Struct):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formataddr, getaddresses
@@ -234,11 +235,15 @@ def text_of(message: Message) -> str:
 
 def html_of(message: Message) -> str:
     """The specification's page; alerts are left out, half and half again, until no client clips it."""
-    count = min(len(message.lines), LINES_SHOWN)
-    page = _page(message, count)
+    return _clipped(lambda count: _page(message, count), min(len(message.lines), LINES_SHOWN))
+
+
+def _clipped(page_of: Callable[[int], str], count: int) -> str:
+    """The page of so many entries, or of half as many until it is short enough."""
+    page = page_of(count)
     while count and len(page.encode()) > CLIP:
         count //= 2
-        page = _page(message, count)
+        page = page_of(count)
     return page
 
 
@@ -299,12 +304,7 @@ def bulletin_text(bulletin: Bulletin) -> str:
 
 def bulletin_html(bulletin: Bulletin) -> str:
     """As `html_of`: lines are left out, half and half again, until no client clips it."""
-    count = min(len(bulletin.items), ITEMS_SHOWN)
-    page = _bulletin_page(bulletin, count)
-    while count and len(page.encode()) > CLIP:
-        count //= 2
-        page = _bulletin_page(bulletin, count)
-    return page
+    return _clipped(lambda count: _bulletin_page(bulletin, count), min(len(bulletin.items), ITEMS_SHOWN))
 
 
 def _bulletin_page(bulletin: Bulletin, count: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from sidecar.errors import SidecarError
+from sidecar.reports.commands import span
 
 if TYPE_CHECKING:
     from sidecar.bulletin import Bulletin
@@ -28,21 +29,8 @@ def add_digest(add: Callable[..., argparse.ArgumentParser]) -> None:
     command = add("digest", _digest, "Print what the next digest would say: what was kept back from people")
     command.epilog, command.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
     command.add_argument("--receiver", metavar="NAME", help="whose; default: the default receiver")
-    command.add_argument("--since", type=_span, default="24h", metavar="TIME", help="how long; default: 24h")
+    command.add_argument("--since", type=span, default="24h", metavar="TIME", help="how long; default: 24h")
     command.add_argument("--json", action="store_true", help="print JSON instead")
-
-
-def _span(text: str) -> float:
-    from sidecar.config.durations import parse_duration
-    from sidecar.config.problems import Wrong
-
-    try:
-        seconds = parse_duration(text)
-    except Wrong as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write e.g. 24h")
-    return seconds
 
 
 def _digest(options: argparse.Namespace) -> int:

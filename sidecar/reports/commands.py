@@ -55,7 +55,7 @@ def add_reports(add: Callable[..., argparse.ArgumentParser]) -> None:
     rules.add_argument("--limit", type=_count, default=LIMIT, metavar="N", help=f"rules shown; default: {LIMIT}")
     for command, name in ((report, "report"), (rules, "noisy-rules")):
         command.epilog, command.formatter_class = EXAMPLES.format(name=name), argparse.RawDescriptionHelpFormatter
-        command.add_argument("--since", type=_span, default="30d", metavar="TIME", help="how long; default: 30d")
+        command.add_argument("--since", type=span, default="30d", metavar="TIME", help="how long; default: 30d")
         command.add_argument(
             "--until", type=_moment, metavar="TIME", help="its end, e.g. 2026-11-01T00:00; default: now"
         )
@@ -71,7 +71,7 @@ def _add_backtest(add: Callable[..., argparse.ArgumentParser]) -> None:
     about = f"the present configuration, whose store is read; default: {PRESENT}"
     made.add_argument("--against", metavar="FILE", help=about)
     when = made.add_mutually_exclusive_group()
-    when.add_argument("--since", type=_span, metavar="TIME", help="how much counts; default: 30d")
+    when.add_argument("--since", type=span, metavar="TIME", help="how much counts; default: 30d")
     when.add_argument("--history", type=Path, metavar="FILE", help="JSON lines, plain or .gz, instead of the store")
     about = "the new one without this rule; can be repeated"
     made.add_argument("--without", action="append", default=[], metavar="RULE", help=about)
@@ -96,7 +96,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _span(text: str) -> float:
+def span(text: str) -> float:
+    """An option's length of time in seconds. Raises argparse.ArgumentTypeError in words."""
     from sidecar.config.durations import parse_duration
     from sidecar.config.problems import Wrong
 
@@ -105,7 +106,7 @@ def _span(text: str) -> float:
     except Wrong as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write e.g. 30d")
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write e.g. 24h or 30d")
     return seconds
 
 
